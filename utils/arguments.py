@@ -1,0 +1,92 @@
+"""Checks on arguments that several modules share: each raises an error that says what was received and what is legal."""
+
+from numbers import Integral, Real
+
+import torch
+
+
+def require_int(name: str, value: object, *, minimum: int = 0) -> int:
+    """Return `value` as an int of at least `minimum`.
+
+    Raises:
+        TypeError: `value` is not an integer (a bool is not one either).
+        ValueError: `value` is below `minimum`.
+
+    >>> require_int("epochs", 3)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def require_number(name: str, value: object, *, low: float, high: float = float("inf")) -> float:
+    """Return `value` as a float in [low, high].
+
+    Raises:
+        TypeError: `value` is not a real number.
+        ValueError: `value` is outside the range, or NaN.
+
+    >>> require_number("sparsity", 0.5, low=0, high=1)
+    0.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value}")
+    return float(value)
+
+
+def require_fraction(name: str, value: object) -> float:
+    """Return `value` as a float in [0, 1]; the remedy for the commonest slip, a percentage, is in the message.
+
+    Raises:
+        TypeError, ValueError: see `require_number`.
+
+    >>> require_fraction("sparsity", 0.9)
+    0.9
+    """
+    try:
+        return require_number(name, value, low=0.0, high=1.0)
+    except ValueError as error:
+        raise ValueError(f"{error}; write 80 % as 0.8") from None
+
+
+def require_tensor(name: str, value: object) -> torch.Tensor:
+    """Return `value` if it is a floating-point tensor with at least one element and no NaN or infinity.
+
+    Raises:
+        TypeError: not a tensor, or not of a floating-point dtype.
+        ValueError: empty, or not finite.
+
+    >>> require_tensor("weight", torch.ones(2, 3)).shape
+    torch.Size([2, 3])
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must have a floating-point dtype, got {value.dtype}; convert it with .float()")
+    if value.numel() == 0:
+        raise ValueError(f"{name} is empty: its shape is {tuple(value.shape)}")
+    if not torch.isfinite(value).all():
+        bad = int((~torch.isfinite(value)).sum())
+        raise ValueError(f"{name} holds {bad} NaN or infinite values of {value.numel()}; did training diverge?")
+    return value
+
+
+def require_module(name: str, value: object) -> torch.nn.Module:
+    """Return `value` if it is a `torch.nn.Module`.
+
+    Raises:
+        TypeError: it is not; a class passed instead of an instance is named as such.
+
+    >>> require_module("model", torch.nn.Linear(2, 2))
+    Linear(in_features=2, out_features=2, bias=True)
+    """
+    if isinstance(value, torch.nn.Module):
+        return value
+    if isinstance(value, type) and issubclass(value, torch.nn.Module):
+        raise TypeError(f"{name} is the class {value.__name__}, not a network: call it, {value.__name__}()")
+    raise TypeError(f"{name} must be a torch.nn.Module, got {type(value).__name__}")

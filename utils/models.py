@@ -1,0 +1,269 @@
+"""The course's networks and their checkpoints.
+
+Every network takes images of shape (N, 1, 28, 28) with values in [0, 1] and returns logits of shape (N, 10). Widths are
+arguments, so that a narrower network of the same form can stand beside a pruned one.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+from torch.nn import functional as F
+
+from utils.arguments import require_int, require_module
+from utils.runtime import ROOT, replace_file
+
+CHECKPOINTS = ROOT / "data" / "checkpoints"
+
+
+class LiteNetMLP(nn.Module):
+    """784 - 256 - 10: 203,530 parameters, 203,264 multiply-accumulates."""
+
+    def __init__(self, hidden: int = 256):
+        super().__init__()
+        self.fc1 = nn.Linear(784, require_int("hidden", hidden, minimum=1))
+        self.fc2 = nn.Linear(hidden, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.fc1(x.flatten(1)))  # (N, 256)
+        return self.fc2(x)  # (N, 10)
+
+
+class LiteNetCNN(nn.Module):
+    """Two 5x5 convolutions of 10 and 20 channels, then 320 - 50 - 10: 21,840 parameters, 480,500 multiply-accumulates."""
+
+    def __init__(self, channels: tuple[int, int] = (10, 20), hidden: int = 50):
+        super().__init__()
+        first, second = (require_int("channels", c, minimum=1) for c in channels)
+        self.conv1 = nn.Conv2d(1, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
+        self.fc1 = nn.Linear(second * 16, require_int("hidden", hidden, minimum=1))
+        self.fc2 = nn.Linear(hidden, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))  # (N, 10, 12, 12)
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))  # (N, 20, 4, 4)
+        x = F.relu(self.fc1(x.flatten(1)))  # (N, 50)
+        return self.fc2(x)
+
+
+class LeNet300100(nn.Module):
+    """784 - 300 - 100 - 10: 266,610 parameters (LeCun et al., "Gradient-based learning", 1998, section III)."""
+
+    def __init__(self, hidden: tuple[int, int] = (300, 100)):
+        super().__init__()
+        first, second = (require_int("hidden", h, minimum=1) for h in hidden)
+        self.fc1 = nn.Linear(784, first)
+        self.fc2 = nn.Linear(first, second)
+        self.fc3 = nn.Linear(second, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.fc1(x.flatten(1)))  # (N, 300)
+        x = F.relu(self.fc2(x))  # (N, 100)
+        return self.fc3(x)
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 in Caffe's form, 20 - 50 - 500 - 10: 431,080 parameters, 2,293,000 multiply-accumulates."""
+
+    def __init__(self, channels: tuple[int, int] = (20, 50), hidden: int = 500):
+        super().__init__()
+        first, second = (require_int("channels", c, minimum=1) for c in channels)
+        self.conv1 = nn.Conv2d(1, first, 5)
+        self.conv2 = nn.Conv2d(first, second, 5)
+        self.fc1 = nn.Linear(second * 16, require_int("hidden", hidden, minimum=1))
+        self.fc2 = nn.Linear(hidden, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)  # (N, 20, 12, 12)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # (N, 50, 4, 4)
+        x = F.relu(self.fc1(x.flatten(1)))  # (N, 500)
+        return self.fc2(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and a shortcut (He et al., 2015, section 3.3)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class SmallResNet(nn.Module):
+    """A stem at 14x14, three residual blocks of `width`, 2 `width` and 4 `width` channels, mean over the image, linear."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        width = require_int("width", width, minimum=1)
+        self.stem = nn.Conv2d(1, width, 3, stride=2, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.block1 = ResidualBlock(width, width, stride=1)
+        self.block2 = ResidualBlock(width, 2 * width, stride=2)
+        self.block3 = ResidualBlock(2 * width, 4 * width, stride=2)
+        self.fc = nn.Linear(4 * width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn(self.stem(x)))  # (N, 16, 14, 14)
+        x = self.block3(self.block2(self.block1(x)))  # (N, 64, 4, 4)
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+class DepthwiseBlock(nn.Module):
+    """A 3x3 convolution per channel, then a 1x1 convolution across channels (Howard et al., 2017, section 3.1)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride=stride, padding=1, groups=inputs, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn1(self.depthwise(x)))
+        return F.relu(self.bn2(self.pointwise(x)))
+
+
+class SmallDepthwiseNet(nn.Module):
+    """A stem at 14x14, four depthwise-separable blocks up to 8 `width` channels, mean over the image, linear."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        width = require_int("width", width, minimum=1)
+        self.stem = nn.Conv2d(1, width, 3, stride=2, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.block1 = DepthwiseBlock(width, 2 * width, stride=1)
+        self.block2 = DepthwiseBlock(2 * width, 4 * width, stride=2)
+        self.block3 = DepthwiseBlock(4 * width, 4 * width, stride=1)
+        self.block4 = DepthwiseBlock(4 * width, 8 * width, stride=2)
+        self.fc = nn.Linear(8 * width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn(self.stem(x)))  # (N, 16, 14, 14)
+        x = self.block4(self.block3(self.block2(self.block1(x))))  # (N, 128, 4, 4)
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+MODELS: dict[str, type[nn.Module]] = {
+    model.__name__: model for model in (LiteNetMLP, LiteNetCNN, LeNet300100, LeNet5, SmallResNet, SmallDepthwiseNet)
+}
+
+
+def build(name: str) -> nn.Module:
+    """Make an untrained network of the course by the name of its class.
+
+    Raises:
+        ValueError: unknown name.
+
+    >>> type(build("LeNet5")).__name__
+    'LeNet5'
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown network {name!r}; known are {', '.join(MODELS)}")
+    return MODELS[name]()
+
+
+# --- checkpoints: tensors in safetensors, everything about them in JSON beside it; nothing is ever unpickled ----------
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged or of another network; the message says which and how to restore it."""
+
+
+def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, **about: object) -> Path:
+    """Write `<name>.safetensors` and, beside it, `<name>.json` with its digest and whatever `about` says.
+
+    Both files are written beside their place and moved there, so an interrupted call leaves no half file.
+
+    Raises:
+        TypeError: `model` is no network.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in require_module("model", model).state_dict().items()}
+    content = save_tensors(tensors)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = {
+        "model": type(model).__name__,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **about,
+    }
+    path = folder / f"{name}.safetensors"
+    replace_file(path, content)
+    replace_file(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    return path
+
+
+def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path = CHECKPOINTS) -> nn.Module:
+    """Load a checkpoint into a network, in evaluation mode, after checking its digest, names and shapes.
+
+    Args:
+        name: the file's name without its ending; those of the course are named after the class, `"LeNet5"`.
+        model: the network to fill; by default a new one of the class that the card names.
+        folder: where the checkpoint lies.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another shape than `model`.
+
+    >>> load_checkpoint("LiteNetMLP").training
+    False
+    """
+    path = folder / f"{name}.safetensors"
+    card = checkpoint_card(name, folder=folder)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _checkpoint_error(path, f"cannot be read ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != card["sha256"]:
+        raise _checkpoint_error(path, "is damaged: its SHA-256 digest is not the one in its card")
+    try:
+        tensors = load_tensors(content)
+    except SafetensorError as error:
+        raise _checkpoint_error(path, f"is damaged: {error}") from None
+    model = build(card["model"]) if model is None else model
+    try:
+        require_module("model", model).load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path.name} does not fit {type(model).__name__}: {error}") from None
+    return model.eval()
+
+
+def checkpoint_card(name: str, *, folder: Path = CHECKPOINTS) -> dict:
+    """Return what is known of a checkpoint: class, digest, bytes, seed, epochs, versions, accuracies.
+
+    Raises:
+        CheckpointError: the card is missing or damaged.
+    """
+    path = folder / f"{name}.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        if not {"model", "sha256"} <= card.keys():
+            raise ValueError("it names no model or no digest")
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
+        raise CheckpointError(f"there is no checkpoint {name!r} in {folder.name}/; there are: {known}") from None
+    except (ValueError, AttributeError) as error:
+        raise _checkpoint_error(path, f"is damaged: {error}") from None
+    return card
+
+
+def _checkpoint_error(path: Path, wrong: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name} {wrong}. To restore it: git checkout -- data/checkpoints (or train it again: make checkpoints)"
+    )

@@ -1,0 +1,220 @@
+"""Claims and records: the numbers a notebook stands for, checked, kept in a file per notebook, and read back.
+
+`build/results/NN_slug.jsonl` holds one JSON object a line:
+`{"kind": "claim", "notebook", "statement", "holds", "measured": {...}}` or
+`{"kind": "record", "notebook", "technique", "model", "variant", "accuracy", "parameters", "macs", "bytes", "latency_s", ...}`.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+
+from utils.runtime import ROOT, replace_file
+
+RESULTS_VARIABLE = "WORKBOOK_RESULTS"
+"""Names another folder than `build/results` for the results; the tests use it, so as not to touch a learner's."""
+
+UNITS = {
+    "accuracy": "a fraction of the test split",
+    "parameters": "a count",
+    "macs": "a count for one input",
+    "bytes": "of a file on disk",
+    "latency_s": "a median in seconds, one thread, batch 1",
+}
+"""The columns that every record has; a value that was not measured is None."""
+
+_lines: dict[str, list[dict]] = {}
+_current: list[str] = []
+
+
+class ClaimError(AssertionError):
+    """A claim does not hold; the message gives the statement and the measured values."""
+
+
+class ResultsError(RuntimeError):
+    """A results file cannot be read or written; the message says which and what to do."""
+
+
+def begin(notebook: str) -> None:
+    """Say which notebook's claims and records follow; what an earlier run of it left is forgotten.
+
+    Outside of a notebook that began, claims are checked and printed but kept nowhere.
+
+    Raises:
+        ValueError: the name is not of the form NN_slug.
+    """
+    if not (notebook[:2].isdigit() and notebook[2:3] == "_" and notebook.replace("_", "").isalnum()):
+        raise ValueError(f'notebook must be the name of a notebook such as "02_unstructured_pruning", got {notebook!r}')
+    _current[:] = [notebook]
+    _lines[notebook] = []
+    _write(notebook)
+
+
+def claim(statement: str, holds: bool, **measured: float) -> None:
+    """Print `statement` with a tick if it holds, else raise; keep it with the measured values either way.
+
+    Only the statement is printed, so that the output of the cell is the same on every machine.
+
+    Args:
+        statement: a sentence that could be false.
+        holds: a bool, or a NumPy or zero-dimensional torch bool.
+        measured: the values it rests on, at least one, by name.
+
+    Raises:
+        ClaimError: it does not hold.
+        TypeError: `holds` is not a bool, or a measured value not a number, text or bool; or there is none.
+
+    >>> claim("two and two are four", 2 + 2 == 4, total=2 + 2)
+    ✓ two and two are four
+    """
+    if not measured:
+        raise TypeError(f"claim({statement!r}) needs at least one measured value, such as drop=0.003")
+    holds, values = _as_bool(holds), {name: _plain(name, value) for name, value in measured.items()}
+    _keep({"kind": "claim", "statement": statement, "holds": holds, "measured": values}, ("kind", "statement"))
+    if not holds:
+        shown = ", ".join(f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}" for name, value in values.items())
+        raise ClaimError(f"does not hold: {statement}. Measured: {shown}")
+    print(f"✓ {statement}")
+
+
+def claim_about_time(
+    statement: str, measure: Callable[[], Mapping[str, float]], holds: Callable[[Mapping[str, float]], bool], *, tries: int = 3
+) -> Mapping[str, float]:
+    """Make a claim about measured times, measuring again if it fails, up to `tries` times: a machine may be interrupted.
+
+    Args:
+        statement: as in `claim`.
+        measure: times everything that is compared, in one go, and returns the values by name.
+        holds: tells from those values whether the claim holds.
+        tries: how often to measure at most.
+
+    Returns:
+        The measured values of the last try; how many tries it took is kept with them, under "tries".
+
+    Raises:
+        ClaimError: it held in none of the tries.
+
+    >>> values = claim_about_time("one is less than two", lambda: {"one": 1.0}, lambda m: m["one"] < 2)
+    ✓ one is less than two
+    """
+    for attempt in range(1, tries + 1):
+        measured = dict(measure())
+        if _as_bool(holds(measured)):
+            break
+    claim(statement, holds(measured), **measured, tries=attempt)
+    return measured
+
+
+def record(
+    technique: str,
+    model: str,
+    *,
+    variant: str = "",
+    accuracy: float | None = None,
+    parameters: int | None = None,
+    macs: int | None = None,
+    bytes: int | None = None,  # noqa: A002 - the column's name
+    latency_s: float | None = None,
+    **extras: float,
+) -> None:
+    """Keep one row for the scoreboard; a later row of the same technique, model and variant replaces it.
+
+    Args:
+        technique: "dense", "unstructured pruning", "svd", ...
+        model: the class of the network.
+        variant: tells rows of one technique and model apart, for instance "90 % by magnitude".
+        accuracy, parameters, macs, bytes, latency_s: see `UNITS`.
+        extras: named further values, such as `speedup` (over the dense float32 eager model in the same cell),
+            `sparsity`, `bits`, `rank`.
+
+    Raises:
+        TypeError, ValueError: an accuracy outside [0, 1], a negative value, or a value that is no number.
+    """
+    if accuracy is not None and not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy must be a fraction between 0 and 1, got {accuracy}")
+    columns = {"accuracy": accuracy, "parameters": parameters, "macs": macs, "bytes": bytes, "latency_s": latency_s}
+    for name, value in columns.items():
+        if value is not None and _plain(name, value) < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+    row = {"kind": "record", "technique": technique, "model": model, "variant": variant}
+    row |= {name: None if value is None else _plain(name, value) for name, value in columns.items()}
+    row |= {name: _plain(name, value) for name, value in extras.items()}
+    _keep(row, ("kind", "technique", "model", "variant"))
+
+
+def results_folder() -> Path:
+    """Return where results are kept: `build/results`, or the folder that the environment names."""
+    return Path(os.environ.get(RESULTS_VARIABLE) or ROOT / "build" / "results")
+
+
+def read_results(folder: Path | None = None) -> list[dict]:
+    """Read every claim and record of a folder, notebook by notebook in their order.
+
+    Raises:
+        ResultsError: a file is not of the format; it is named with the line.
+    """
+    rows = []
+    for path in sorted((folder or results_folder()).glob("[0-9][0-9]_*.jsonl")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                if row["kind"] not in ("claim", "record") or row["notebook"] != path.stem:
+                    raise ValueError("it is neither a claim nor a record of that notebook")
+            except (ValueError, KeyError, TypeError) as error:
+                raise ResultsError(
+                    f"line {number} of {path.name} is damaged ({error}); delete the file and run the notebook again"
+                ) from None
+            rows.append(row)
+    return rows
+
+
+def _keep(row: dict, key: tuple[str, ...]) -> None:
+    if not _current:
+        return
+    notebook = _current[0]
+    row = {"kind": row["kind"], "notebook": notebook, **row}
+    lines = _lines[notebook]
+    same = [i for i, other in enumerate(lines) if all(other.get(k) == row[k] for k in key)]
+    if same:
+        lines[same[0]] = row
+    else:
+        lines.append(row)
+    _write(notebook)
+
+
+def _write(notebook: str) -> None:
+    folder = results_folder()
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _lines[notebook])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / f"{notebook}.jsonl", content.encode())
+    except OSError as error:
+        raise ResultsError(
+            f"cannot write the results of {notebook} to {folder.name}/ ({error.strerror}); free some space, make it "
+            f"writable, or name another folder in {RESULTS_VARIABLE}"
+        ) from error
+
+
+def _as_bool(value: object) -> bool:
+    """Turn a Python, NumPy or zero-dimensional torch bool into a bool; anything else would pass by being truthy."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if not isinstance(value, bool):
+        raise TypeError(f"holds must be a bool, got {value!r} of type {type(value).__name__}")
+    return value
+
+
+def _plain(name: str, value: object) -> bool | int | float | str:
+    """Turn a measured value into what JSON holds; NaN and infinity become text, which JSON has no number for."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else str(float(value))
+    raise TypeError(f"{name} must be a number, text or bool, got {type(value).__name__}")

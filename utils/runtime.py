@@ -1,0 +1,151 @@
+"""Seeds, device, threads, the stamp of the machine, and where the project's files are."""
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import platform
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from utils.arguments import require_int
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: the folder that holds `notebooks/`, `data/` and `build/`."""
+
+QUIET_VARIABLE = "WORKBOOK_QUIET"
+"""Set to 1 by the runner and by the tests: no progress bars, since outputs are stored or compared."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch (every device) with one number.
+
+    Two runs of one configuration on one machine are then bit-identical; another processor or thread count may still
+    change the last bits, so trained numbers are compared by tolerance only.
+
+    Args:
+        seed: from 0 to 2**32 - 1, the range NumPy accepts.
+
+    Raises:
+        TypeError, ValueError: `seed` is not an integer of that range.
+
+    >>> seed_everything(0); first = torch.rand(1)
+    >>> seed_everything(0); bool(first == torch.rand(1))
+    True
+    """
+    seed = require_int("seed", seed)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device to compute on; where the one asked for is missing, say so and return the CPU.
+
+    Args:
+        name: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps", ...
+
+    Raises:
+        ValueError: PyTorch knows no device of that name.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f'device must be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}') from error
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(device.type, False):
+        print(f"There is no device {name} on this machine: computing on the CPU instead.")
+        return torch.device("cpu")
+    return device
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads inside the block and restore the earlier number after it, whatever happens.
+
+    Raises:
+        TypeError, ValueError: `count` is not a positive integer.
+
+    >>> with torch_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    count = require_int("count", count, minimum=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def progress_wanted() -> bool:
+    """Tell whether a progress bar may be drawn: not where outputs are stored or compared."""
+    return os.environ.get(QUIET_VARIABLE, "") in ("", "0")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all: to a file beside it first, which then takes its place."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+@functools.cache
+def _processor() -> tuple[str, str]:
+    """Return the processor's name and the instruction sets that matter here, both as text."""
+    import cpuinfo  # takes a second, so only when a stamp is asked for
+
+    info = cpuinfo.get_cpu_info()
+    flags = set(info.get("flags", ()))
+    telling = ("avx2", "fma", "avx512f", "avx512vnni", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd")
+    found = [flag for flag in telling if flag in flags]
+    return info.get("brand_raw") or platform.machine(), " ".join(found) or "not known"
+
+
+def environment() -> dict[str, str]:
+    """Return what a reader needs to know about this machine to judge a measurement on it.
+
+    Keys: processor, instruction_sets, cores, memory, gpu, system, python, and the version of each main library.
+
+    >>> environment()["python"] == platform.python_version()
+    True
+    """
+    name, instruction_sets = _processor()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the CPU"
+    stamp = {
+        "processor": name,
+        "instruction_sets": instruction_sets,
+        "cores": f"{os.cpu_count()} ({torch.get_num_threads()} threads used by PyTorch)",
+        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "gpu": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+    for package in ("torch", "torchvision", "tensorflow", "keras", "numpy"):
+        try:
+            stamp[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            stamp[package] = "not installed"
+    return stamp
+
+
+def environment_stamp() -> str:
+    """Return `environment()` as aligned lines of text, to print at the top of a notebook or a report."""
+    return "\n".join(f"{key.replace('_', ' '):<17}{value}" for key, value in environment().items())

@@ -1,0 +1,146 @@
+"""What a network costs by the clock and in memory at its peak: warmed up, repeated, interleaved, one thread by default.
+
+A comparison is made in one call of `compare`, which takes the candidates in turn, so that a machine that slows down
+slows all of them. `torch.utils.benchmark.Timer` does the timing: it warms up, sets and restores the thread count and
+waits for the GPU.
+"""
+
+import os
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import nn
+from torch.utils.benchmark import Timer
+
+from utils.arguments import require_int, require_module
+
+SHORTEST_BLOCK = 2e-3
+"""Seconds. A call shorter than this is repeated until a block of calls takes about as long."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call takes, one sample per repeat, measured with `threads` threads."""
+
+    samples: tuple[float, ...]
+    threads: int
+
+    @property
+    def median(self) -> float:
+        """Seconds, the figure to quote."""
+        return statistics.median(self.samples)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Seconds below which a quarter and three quarters of the samples lie."""
+        if len(self.samples) == 1:
+            return self.samples[0], self.samples[0]
+        lower, _, upper = statistics.quantiles(self.samples, n=4, method="inclusive")
+        return lower, upper
+
+    @property
+    def interquartile_range(self) -> float:
+        """Seconds between the quartiles: the spread to quote beside the median."""
+        lower, upper = self.quartiles
+        return upper - lower
+
+    def __str__(self) -> str:
+        lower, upper = self.quartiles
+        return f"{self.median * 1e6:,.0f} us (quartiles {lower * 1e6:,.0f} to {upper * 1e6:,.0f}, {self.threads} thread)"
+
+
+def compare(candidates: Mapping[str, Callable[[], object]], *, repeats: int = 15, threads: int = 1) -> dict[str, Timing]:
+    """Time several functions in turn, `repeats` times each, so that all of them meet the same machine.
+
+    Args:
+        candidates: a function without arguments for each name.
+        repeats: samples for each candidate, at least 1.
+        threads: PyTorch threads during the measurement; the earlier number is restored.
+
+    Returns:
+        A `Timing` for each name.
+
+    Raises:
+        TypeError, ValueError: no candidates, or a count that is not a positive integer.
+    """
+    repeats = require_int("repeats", repeats, minimum=1)
+    threads = require_int("threads", threads, minimum=1)
+    if not candidates:
+        raise ValueError("candidates is empty: give at least one function to time")
+    timers = {}
+    for name, function in candidates.items():
+        if not callable(function):
+            raise TypeError(f"candidate {name!r} must be a function without arguments, got {type(function).__name__}")
+        timers[name] = Timer("function()", globals={"function": function}, num_threads=threads)
+    calls = {name: _calls_a_block(timer) for name, timer in timers.items()}
+    samples: dict[str, list[float]] = {name: [] for name in timers}
+    for _ in range(repeats):
+        for name, timer in timers.items():
+            samples[name].append(timer.timeit(calls[name]).median)
+    return {name: Timing(tuple(values), threads) for name, values in samples.items()}
+
+
+def time_call(function: Callable[[], object], *, repeats: int = 15, threads: int = 1) -> Timing:
+    """Time one function without arguments; see `compare`.
+
+    >>> time_call(lambda: sum(range(100)), repeats=3).median > 0
+    True
+    """
+    return compare({"only": function}, repeats=repeats, threads=threads)["only"]
+
+
+def latencies(
+    models: Mapping[str, nn.Module], batch: torch.Tensor, *, repeats: int = 15, threads: int = 1
+) -> dict[str, Timing]:
+    """Time the forward pass of several networks over one batch, in evaluation and inference mode, in turn.
+
+    Raises:
+        TypeError: a model is no network.
+        ValueError: `batch` is empty.
+    """
+    if not isinstance(batch, torch.Tensor):
+        raise TypeError(f"batch must be a torch.Tensor, got {type(batch).__name__}")
+    if batch.numel() == 0:
+        raise ValueError(f"batch is empty: its shape is {tuple(batch.shape)}")
+    modes = {name: require_module(f"models[{name!r}]", model).training for name, model in models.items()}
+    try:
+        with torch.inference_mode():
+            candidates = {name: lambda model=model.eval(): model(batch) for name, model in models.items()}
+            return compare(candidates, repeats=repeats, threads=threads)
+    finally:
+        for name, model in models.items():
+            model.train(modes[name])
+
+
+def latency(model: nn.Module, batch: torch.Tensor, *, repeats: int = 15, threads: int = 1) -> Timing:
+    """Time the forward pass of one network over one batch; see `latencies`."""
+    return latencies({"model": model}, batch, repeats=repeats, threads=threads)["model"]
+
+
+def throughput(timing: Timing, batch_size: int) -> float:
+    """Return inputs per second: batch size over median seconds a batch.
+
+    >>> throughput(Timing((0.5,), threads=1), 64)
+    128.0
+    """
+    return require_int("batch_size", batch_size, minimum=1) / timing.median
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory this process has held so far, in MB (10**6 bytes); on a CUDA GPU see torch.cuda."""
+    if sys.platform == "win32":
+        return psutil.Process(os.getpid()).memory_info().peak_wset / 1e6
+    import resource  # POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _calls_a_block(timer: Timer) -> int:
+    """Return how many calls fill `SHORTEST_BLOCK`, after a warm-up."""
+    timer.timeit(3)
+    return max(1, round(SHORTEST_BLOCK / timer.timeit(3).median))

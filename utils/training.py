@@ -1,0 +1,225 @@
+"""One training loop with a hook after every step, and the evaluation of a network."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from utils.arguments import require_fraction, require_int, require_module, require_number
+from utils.data import Split
+from utils.runtime import progress_wanted
+
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+"""A function of (model, images, labels) that returns a scalar to minimise."""
+
+
+def cross_entropy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy of the model's logits, in nats."""
+    return F.cross_entropy(model(images), labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: Adam with a learning rate that rises over the first steps and falls to zero along a cosine.
+
+    Args:
+        epochs: passes over the training split, at least 1.
+        batch_size: images a step, at least 1.
+        learning_rate: the highest value it reaches.
+        weight_decay: as in AdamW (Loshchilov and Hutter, 2019), decoupled from the gradient.
+        warm_up: share of the steps during which the learning rate rises, from 0 to 1.
+        shift: every image is moved by up to this many pixels in each direction, anew in each epoch; 0 for none.
+        seed: of the order of the images and of their shifts.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or out of range.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warm_up: float = 0.1
+    shift: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_int("epochs", self.epochs, minimum=1)
+        require_int("batch_size", self.batch_size, minimum=1)
+        require_number("learning_rate", self.learning_rate, low=0.0)
+        require_number("weight_decay", self.weight_decay, low=0.0)
+        require_fraction("warm_up", self.warm_up)
+        require_int("shift", self.shift)
+        require_int("seed", self.seed)
+
+
+@dataclass
+class History:
+    """What happened in each epoch of one training run: mean loss, accuracy on validation, seconds."""
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch, counted from 0, with the highest validation accuracy; the earliest of equals."""
+        return max(range(len(self.validation_accuracy)), key=self.validation_accuracy.__getitem__)
+
+
+class Evaluation(NamedTuple):
+    """Accuracy as a fraction, mean cross-entropy in nats, digits right, digits in all."""
+
+    accuracy: float
+    loss: float
+    correct: int
+    total: int
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    recipe: Recipe,
+    *,
+    validation: Split | None = None,
+    loss: Loss = cross_entropy,
+    after_step: Callable[[int], None] | None = None,
+) -> History:
+    """Train `model` in place on its own device and leave it in evaluation mode.
+
+    With a validation split the weights of the best epoch by validation accuracy are restored at the end; without one
+    the last weights stay.
+
+    Args:
+        model: the network; the data is moved to where its parameters are.
+        train: what to learn from.
+        recipe: how.
+        validation: what to choose the epoch by.
+        loss: what to minimise, a function of (model, images, labels).
+        after_step: called with the number of the step, counted from 0, after each update; pruning masks and the like
+            are put back here.
+
+    Raises:
+        TypeError: `model` is no network.
+        ValueError: no examples, or the loss became NaN or infinite (the step is named).
+    """
+    device = _device(require_module("model", model))
+    train = train.to(device)
+    _require_examples(train)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    steps_an_epoch = -(-len(train.labels) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _rise_then_cosine(step, recipe.epochs * steps_an_epoch, recipe.warm_up)
+    )
+    history, best = History(), None
+    for epoch in _progress(recipe.epochs):
+        started, total = time.perf_counter(), 0.0
+        model.train()
+        order = torch.randperm(len(train.labels), generator=generator).to(device)
+        for index, chosen in enumerate(order.split(recipe.batch_size)):
+            images = shifted(train.images[chosen], recipe.shift, generator) if recipe.shift else train.images[chosen]
+            value = loss(model, images, train.labels[chosen])
+            if not torch.isfinite(value):
+                raise ValueError(
+                    f"the loss became {value.item()} at step {epoch * steps_an_epoch + index}; "
+                    f"try a learning_rate below {recipe.learning_rate:g}"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            if after_step is not None:
+                after_step(epoch * steps_an_epoch + index)
+            total += value.item() * len(chosen)
+        history.train_loss.append(total / len(train.labels))
+        history.seconds.append(time.perf_counter() - started)
+        if validation is not None:
+            history.validation_accuracy.append(evaluate(model, validation).accuracy)
+            if history.best_epoch == epoch:
+                best = copy.deepcopy(model.state_dict())
+    if best is not None:
+        model.load_state_dict(best)
+    model.eval()
+    return history
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Evaluation:
+    """Compute accuracy and mean cross-entropy in evaluation mode; the model's mode is restored afterwards.
+
+    Raises:
+        TypeError: `model` is no network.
+        ValueError: no examples.
+    """
+    outputs = logits(model, split.images, batch_size=batch_size)
+    labels = _require_examples(split).labels.to(outputs.device)
+    correct = int((outputs.argmax(dim=1) == labels).sum())
+    return Evaluation(correct / len(labels), F.cross_entropy(outputs, labels).item(), correct, len(labels))
+
+
+@torch.no_grad()
+def logits(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) -> torch.Tensor:
+    """Return the model's outputs for all images, computed batch by batch in evaluation mode; shape (N, classes)."""
+    device = _device(require_module("model", model))
+    require_int("batch_size", batch_size, minimum=1)
+    training = model.training
+    model.eval()
+    try:
+        return torch.cat([model(batch.to(device)) for batch in images.split(batch_size)])
+    finally:
+        model.train(training)
+
+
+def shifted(images: torch.Tensor, distance: int, generator: torch.Generator) -> torch.Tensor:
+    """Move each image by up to `distance` pixels in each direction, drawn for each; zeros come in at the border.
+
+    Args:
+        images: shape (N, channels, height, width).
+
+    >>> moved = shifted(torch.ones(4, 1, 5, 5), 1, torch.Generator().manual_seed(0))
+    >>> moved.shape, bool(moved.sum() < 100)
+    (torch.Size([4, 1, 5, 5]), True)
+    """
+    height, width = images.shape[2:]
+    padded = F.pad(images, (distance,) * 4)
+    ways = 2 * distance + 1
+    drawn = torch.randint(ways * ways, (len(images),), generator=generator).to(images.device)
+    moved = torch.empty_like(images)
+    for way in range(ways * ways):
+        top, left = divmod(way, ways)
+        here = drawn == way
+        moved[here] = padded[here, :, top : top + height, left : left + width]
+    return moved
+
+
+def _rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
+    """Return the factor on the learning rate: linear from 0 to 1 over the warm-up, then a half cosine down to 0."""
+    rising = warm_up * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    through = (step - rising) / max(1.0, steps - rising)
+    return 0.5 * (1.0 + float(torch.cos(torch.tensor(through * torch.pi))))
+
+
+def _progress(epochs: int) -> range:
+    if not progress_wanted():
+        return range(epochs)
+    from tqdm.auto import tqdm  # draws in a notebook or on a terminal, and is gone when the loop is done
+
+    return tqdm(range(epochs), unit="epoch", leave=False)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _require_examples(split: Split) -> Split:
+    if len(split.labels) == 0 or len(split.labels) != len(split.images):
+        raise ValueError(f"the split has {len(split.images)} images and {len(split.labels)} labels; give one or more of each")
+    return split
