@@ -3,16 +3,15 @@
 Nothing here looks at a clock; that is `utils.timing`.
 """
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.arguments import require_int, require_module
+from utils.models import to_safetensors
 
 
 class LayerCost(NamedTuple):
@@ -109,7 +108,7 @@ def bytes_in_memory(model: nn.Module) -> int:
 
 def saved_bytes(model: nn.Module) -> int:
     """Return the size of the safetensors file that holds the model's state: the tensors and a small header."""
-    return len(save_tensors({k: v.detach().cpu().contiguous() for k, v in require_module("model", model).state_dict().items()}))
+    return len(to_safetensors(model))
 
 
 def bytes_on_disk(path: str | Path) -> int:
@@ -133,7 +132,7 @@ def packed_bytes(count: int, bits: int) -> int:
     >>> packed_bytes(203_530, 32), packed_bytes(3, 3)
     (814120, 2)
     """
-    return math.ceil(require_int("count", count) * require_int("bits", bits, minimum=1) / 8)
+    return -(-require_int("count", count) * require_int("bits", bits, minimum=1) // 8)  # in integers, so exact
 
 
 def _flops(model: nn.Module, example: torch.Tensor) -> dict[str, int]:

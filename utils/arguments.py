@@ -1,5 +1,6 @@
-"""Checks on arguments that several modules share: each raises an error that says what was received and what is legal."""
+"""Checks on arguments that several modules share: each error says what was received and what is legal."""
 
+import math
 from numbers import Integral, Real
 
 import torch
@@ -22,20 +23,52 @@ def require_int(name: str, value: object, *, minimum: int = 0) -> int:
     return int(value)
 
 
+def require_int_pair(name: str, value: object) -> tuple[int, int]:
+    """Return `value` as two positive ints.
+
+    Raises:
+        TypeError, ValueError: it is not a tuple or list of two, or one of the two is not a positive integer.
+
+    >>> require_int_pair("channels", (10, 20))
+    (10, 20)
+    """
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name} must be two integers, such as (10, 20), got {value!r} of type {type(value).__name__}")
+    if len(value) != 2:
+        raise ValueError(f"{name} must be two integers, such as (10, 20), got {value!r}")
+    return require_int(name, value[0], minimum=1), require_int(name, value[1], minimum=1)
+
+
+def require_seed(value: object) -> int:
+    """Return `value` as an int from 0 to 2**32 - 1, the range NumPy accepts.
+
+    Raises:
+        TypeError, ValueError: `value` is not an integer of that range.
+
+    >>> require_seed(0)
+    0
+    """
+    seed = require_int("seed", value)
+    if seed >= 2**32:
+        raise ValueError(f"seed must be below 2**32, got {seed}")
+    return seed
+
+
 def require_number(name: str, value: object, *, low: float, high: float = float("inf")) -> float:
-    """Return `value` as a float in [low, high].
+    """Return `value` as a finite float in [low, high].
 
     Raises:
         TypeError: `value` is not a real number.
-        ValueError: `value` is outside the range, or NaN.
+        ValueError: `value` is outside the range, infinite, or NaN.
 
     >>> require_number("sparsity", 0.5, low=0, high=1)
     0.5
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value}")
+    if not (low <= value <= high and math.isfinite(value)):
+        legal = f"between {low:g} and {high:g}" if math.isfinite(high) else f"finite and at least {low:g}"
+        raise ValueError(f"{name} must be {legal}, got {value}")
     return float(value)
 
 

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from utils.arguments import require_int
+from utils.arguments import require_int, require_seed
 from utils.runtime import ROOT
 
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 """Mean and standard deviation of the training pixels, rounded as they are usually quoted."""
 
 VALIDATION_EVERY = 12
-"""Every twelfth training image in the order of the labels goes to validation: 5,000 of 60,000, in each digit's share."""
+"""Every twelfth training image, in the order of the labels, goes to validation: 5,000 of 60,000, each digit alike."""
 
 IDX_DIGESTS = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -61,6 +61,18 @@ class Splits(NamedTuple):
     test: Split
 
 
+def require_split(name: str, value: object) -> Split:
+    """Return `value` if it is a `Split`, and say what to write where all three splits or bare tensors were given.
+
+    Raises:
+        TypeError: it is not a `Split`.
+    """
+    if isinstance(value, Split):
+        return value
+    remedy = "choose one of them, such as .train" if isinstance(value, Splits) else "write Split(images, labels)"
+    raise TypeError(f"{name} must be a Split, got {type(value).__name__}; {remedy}")
+
+
 def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = False) -> Splits:
     """Load a data set by name and split it.
 
@@ -95,17 +107,19 @@ def calibration_batches(train: Split, *, batches: int, batch_size: int, seed: in
         A list of tensors of shape (batch_size, channels, height, width).
 
     Raises:
-        ValueError: more images are asked for than there are.
+        TypeError: `train` is no split, or a number is not an integer.
+        ValueError: more images are asked for than there are, or a number is out of range.
 
     >>> images = torch.zeros(100, 1, 28, 28)
     >>> [b.shape[0] for b in calibration_batches(Split(images, torch.zeros(100)), batches=2, batch_size=8, seed=0)]
     [8, 8]
     """
+    require_split("train", train)
     batches = require_int("batches", batches, minimum=1)
     batch_size = require_int("batch_size", batch_size, minimum=1)
     if batches * batch_size > len(train.images):
-        raise ValueError(f"{batches} batches of {batch_size} need {batches * batch_size} images, got {len(train.images)}")
-    chosen = np.random.default_rng(seed).permutation(len(train.images))[: batches * batch_size]
+        raise ValueError(f"{batches} batches of {batch_size} images need more than the {len(train.images)} there are")
+    chosen = np.random.default_rng(require_seed(seed)).permutation(len(train.images))[: batches * batch_size]
     return list(train.images[torch.from_numpy(chosen)].split(batch_size))
 
 
@@ -115,11 +129,14 @@ def as_rgb32(images: torch.Tensor) -> torch.Tensor:
     This is what networks made for small colour images, such as MobileNetV2, take.
 
     Raises:
+        TypeError: no tensor.
         ValueError: another shape.
 
     >>> as_rgb32(torch.ones(2, 1, 28, 28)).shape
     torch.Size([2, 3, 32, 32])
     """
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
     if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
         raise ValueError(f"images must have shape (N, 1, 28, 28), got {tuple(images.shape)}")
     return F.pad(images, (2, 2, 2, 2)).repeat(1, 3, 1, 1)
@@ -152,11 +169,11 @@ def _load_mnist(root: Path) -> Splits:
 
 @functools.cache
 def _mnist_arrays(root: Path) -> tuple[np.ndarray, ...]:
-    """Return training images and labels, test images and labels as uint8 arrays; cached, so checked once per process."""
+    """Return training images and labels, test images and labels as uint8; cached, so checked once per process."""
     return tuple(read_idx(root / f"{name}.gz") for name in IDX_DIGESTS)
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: str | Path) -> np.ndarray:
     """Read one of the four gzipped IDX files of MNIST after checking its digest.
 
     Format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a big-endian int32,
@@ -166,6 +183,7 @@ def read_idx(path: Path) -> np.ndarray:
         ValueError: the file's name is not one of the four.
         DataError: missing, truncated, corrupted or swapped.
     """
+    path = Path(path)
     name = path.name.removesuffix(".gz")
     if name not in IDX_DIGESTS:
         raise ValueError(f"{path.name} is not a file of MNIST; they are {', '.join(n + '.gz' for n in IDX_DIGESTS)}")
@@ -180,8 +198,7 @@ def read_idx(path: Path) -> np.ndarray:
     digest = hashlib.sha256(content).hexdigest()
     if digest != IDX_DIGESTS[name]:
         others = [other for other, known in IDX_DIGESTS.items() if known == digest]
-        wrong = f"holds the content of {others[0]}.gz: the two are swapped" if others else "has the wrong SHA-256 digest"
-        raise _data_error(path, wrong)
+        raise _data_error(path, f"holds the content of {others[0]}.gz" if others else "has the wrong SHA-256 digest")
     dimensions = np.frombuffer(content, dtype=">i4", count=content[3], offset=4)
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3]).reshape(tuple(dimensions))
 

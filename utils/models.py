@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arguments import require_int, require_module
+from utils.arguments import require_int, require_int_pair, require_module
 from utils.runtime import ROOT, replace_file
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
@@ -35,11 +35,11 @@ class LiteNetMLP(nn.Module):
 
 
 class LiteNetCNN(nn.Module):
-    """Two 5x5 convolutions of 10 and 20 channels, then 320 - 50 - 10: 21,840 parameters, 480,500 multiply-accumulates."""
+    """5x5 convolutions of 10 and 20 channels, then 320 - 50 - 10: 21,840 parameters, 480,500 multiply-accumulates."""
 
     def __init__(self, channels: tuple[int, int] = (10, 20), hidden: int = 50):
         super().__init__()
-        first, second = (require_int("channels", c, minimum=1) for c in channels)
+        first, second = require_int_pair("channels", channels)
         self.conv1 = nn.Conv2d(1, first, 5)
         self.conv2 = nn.Conv2d(first, second, 5)
         self.fc1 = nn.Linear(second * 16, require_int("hidden", hidden, minimum=1))
@@ -57,7 +57,7 @@ class LeNet300100(nn.Module):
 
     def __init__(self, hidden: tuple[int, int] = (300, 100)):
         super().__init__()
-        first, second = (require_int("hidden", h, minimum=1) for h in hidden)
+        first, second = require_int_pair("hidden", hidden)
         self.fc1 = nn.Linear(784, first)
         self.fc2 = nn.Linear(first, second)
         self.fc3 = nn.Linear(second, 10)
@@ -73,7 +73,7 @@ class LeNet5(nn.Module):
 
     def __init__(self, channels: tuple[int, int] = (20, 50), hidden: int = 500):
         super().__init__()
-        first, second = (require_int("channels", c, minimum=1) for c in channels)
+        first, second = require_int_pair("channels", channels)
         self.conv1 = nn.Conv2d(1, first, 5)
         self.conv2 = nn.Conv2d(first, second, 5)
         self.fc1 = nn.Linear(second * 16, require_int("hidden", hidden, minimum=1))
@@ -107,7 +107,7 @@ class ResidualBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A stem at 14x14, three residual blocks of `width`, 2 `width` and 4 `width` channels, mean over the image, linear."""
+    """A stem at 14x14, three residual blocks of 1, 2 and 4 times `width` channels, mean over the image, linear."""
 
     def __init__(self, width: int = 16):
         super().__init__()
@@ -186,16 +186,25 @@ class CheckpointError(RuntimeError):
     """A checkpoint is missing, damaged or of another network; the message says which and how to restore it."""
 
 
+def to_safetensors(model: nn.Module) -> bytes:
+    """Return the content of a safetensors file with the model's state.
+
+    Raises:
+        TypeError: `model` is no network.
+    """
+    state = require_module("model", model).state_dict()
+    return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
 def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, **about: object) -> Path:
     """Write `<name>.safetensors` and, beside it, `<name>.json` with its digest and whatever `about` says.
 
     Both files are written beside their place and moved there, so an interrupted call leaves no half file.
 
     Raises:
-        TypeError: `model` is no network.
+        TypeError: `model` is no network, or JSON has no form for a value of `about`.
     """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in require_module("model", model).state_dict().items()}
-    content = save_tensors(tensors)
+    content = to_safetensors(model)
     folder.mkdir(parents=True, exist_ok=True)
     card = {
         "model": type(model).__name__,
@@ -205,8 +214,9 @@ def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, 
         **about,
     }
     path = folder / f"{name}.safetensors"
+    about_it = (json.dumps(card, indent=2) + "\n").encode()  # before either file is touched: it may raise
     replace_file(path, content)
-    replace_file(path.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    replace_file(path.with_suffix(".json"), about_it)
     return path
 
 
@@ -234,13 +244,18 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
         raise _checkpoint_error(path, "is damaged: its SHA-256 digest is not the one in its card")
     try:
         tensors = load_tensors(content)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that PyTorch does not have
         raise _checkpoint_error(path, f"is damaged: {error}") from None
-    model = build(card["model"]) if model is None else model
+    if model is None:
+        if card["model"] not in tuple(MODELS):
+            raise _checkpoint_error(path.with_suffix(".json"), f"names {card['model']!r}, no network of the course")
+        model = build(card["model"])
     try:
         require_module("model", model).load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(f"{path.name} does not fit {type(model).__name__}: {error}") from None
+        raise CheckpointError(
+            f"{path.name} does not fit this {type(model).__name__}; pass one of the form it was saved from: {error}"
+        ) from None
     return model.eval()
 
 
@@ -256,6 +271,8 @@ def checkpoint_card(name: str, *, folder: Path = CHECKPOINTS) -> dict:
         if not {"model", "sha256"} <= card.keys():
             raise ValueError("it names no model or no digest")
     except FileNotFoundError:
+        if path.with_suffix(".safetensors").exists():
+            raise _checkpoint_error(path, "is missing") from None
         known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise CheckpointError(f"there is no checkpoint {name!r} in {folder.name}/; there are: {known}") from None
     except (ValueError, AttributeError) as error:

@@ -2,16 +2,19 @@
 
 `build/results/NN_slug.jsonl` holds one JSON object a line:
 `{"kind": "claim", "notebook", "statement", "holds", "measured": {...}}` or
-`{"kind": "record", "notebook", "technique", "model", "variant", "accuracy", "parameters", "macs", "bytes", "latency_s", ...}`.
+`{"kind": "record", "notebook", "technique", "model", "variant", "accuracy", "parameters", "macs", "bytes",
+"latency_s", ...}`.
 """
 
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 
+from utils.arguments import require_fraction, require_int, require_number
 from utils.runtime import ROOT, replace_file
 
 RESULTS_VARIABLE = "WORKBOOK_RESULTS"
@@ -46,7 +49,7 @@ def begin(notebook: str) -> None:
     Raises:
         ValueError: the name is not of the form NN_slug.
     """
-    if not (notebook[:2].isdigit() and notebook[2:3] == "_" and notebook.replace("_", "").isalnum()):
+    if not (isinstance(notebook, str) and re.fullmatch(r"[0-9]{2}_[A-Za-z0-9_]+", notebook)):
         raise ValueError(f'notebook must be the name of a notebook such as "02_unstructured_pruning", got {notebook!r}')
     _current[:] = [notebook]
     _lines[notebook] = []
@@ -65,25 +68,32 @@ def claim(statement: str, holds: bool, **measured: float) -> None:
 
     Raises:
         ClaimError: it does not hold.
-        TypeError: `holds` is not a bool, or a measured value not a number, text or bool; or there is none.
+        TypeError: `statement` is not text, `holds` not a bool, or a measured value not a number, text or bool; or
+            there is none.
 
     >>> claim("two and two are four", 2 + 2 == 4, total=2 + 2)
     ✓ two and two are four
     """
+    if not isinstance(statement, str):
+        raise TypeError(f"statement must be a sentence, got {statement!r} of type {type(statement).__name__}")
     if not measured:
         raise TypeError(f"claim({statement!r}) needs at least one measured value, such as drop=0.003")
     holds, values = _as_bool(holds), {name: _plain(name, value) for name, value in measured.items()}
     _keep({"kind": "claim", "statement": statement, "holds": holds, "measured": values}, ("kind", "statement"))
     if not holds:
-        shown = ", ".join(f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {value}" for name, value in values.items())
+        shown = ", ".join(f"{name} = {format_measured(value)}" for name, value in values.items())
         raise ClaimError(f"does not hold: {statement}. Measured: {shown}")
     print(f"✓ {statement}")
 
 
 def claim_about_time(
-    statement: str, measure: Callable[[], Mapping[str, float]], holds: Callable[[Mapping[str, float]], bool], *, tries: int = 3
+    statement: str,
+    measure: Callable[[], Mapping[str, float]],
+    holds: Callable[[Mapping[str, float]], bool],
+    *,
+    tries: int = 3,
 ) -> Mapping[str, float]:
-    """Make a claim about measured times, measuring again if it fails, up to `tries` times: a machine may be interrupted.
+    """Make a claim about measured times; measure again if it fails, up to `tries` times: a machine may be busy.
 
     Args:
         statement: as in `claim`.
@@ -92,19 +102,24 @@ def claim_about_time(
         tries: how often to measure at most.
 
     Returns:
-        The measured values of the last try; how many tries it took is kept with them, under "tries".
+        The measured values of the last try, and under "tries" how many it took.
 
     Raises:
         ClaimError: it held in none of the tries.
+        TypeError: `measure` returns no values by name, or `holds` no bool.
 
     >>> values = claim_about_time("one is less than two", lambda: {"one": 1.0}, lambda m: m["one"] < 2)
     ✓ one is less than two
     """
-    for attempt in range(1, tries + 1):
-        measured = dict(measure())
+    measured: dict[str, float] = {}
+    for attempt in range(1, require_int("tries", tries, minimum=1) + 1):
+        values = measure()
+        if not isinstance(values, Mapping) or not values:
+            raise TypeError(f'measure must return at least one value by name, such as {{"ratio": 2.0}}, got {values!r}')
+        measured = {**values, "tries": attempt}
         if _as_bool(holds(measured)):
             break
-    claim(statement, holds(measured), **measured, tries=attempt)
+    claim(statement, holds(measured), **measured)
     return measured
 
 
@@ -116,7 +131,7 @@ def record(
     accuracy: float | None = None,
     parameters: int | None = None,
     macs: int | None = None,
-    bytes: int | None = None,  # noqa: A002 - the column's name
+    bytes: int | None = None,
     latency_s: float | None = None,
     **extras: float,
 ) -> None:
@@ -131,16 +146,19 @@ def record(
             `sparsity`, `bits`, `rank`.
 
     Raises:
-        TypeError, ValueError: an accuracy outside [0, 1], a negative value, or a value that is no number.
+        TypeError, ValueError: an accuracy outside [0, 1], a negative, infinite or NaN value, a fractional count, or a
+            value that is no number.
     """
-    if accuracy is not None and not 0 <= accuracy <= 1:
-        raise ValueError(f"accuracy must be a fraction between 0 and 1, got {accuracy}")
-    columns = {"accuracy": accuracy, "parameters": parameters, "macs": macs, "bytes": bytes, "latency_s": latency_s}
-    for name, value in columns.items():
-        if value is not None and _plain(name, value) < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
     row = {"kind": "record", "technique": technique, "model": model, "variant": variant}
-    row |= {name: None if value is None else _plain(name, value) for name, value in columns.items()}
+    for name, value in row.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be text, got {value!r} of type {type(value).__name__}")
+    if taken := {"kind", "notebook"} & extras.keys():
+        raise TypeError(f"{', '.join(sorted(taken))} cannot be the name of an extra value: every row has it already")
+    row["accuracy"] = None if accuracy is None else require_fraction("accuracy", _scalar(accuracy))
+    for name, value in {"parameters": parameters, "macs": macs, "bytes": bytes}.items():
+        row[name] = None if value is None else require_int(name, _scalar(value))
+    row["latency_s"] = None if latency_s is None else require_number("latency_s", _scalar(latency_s), low=0.0)
     row |= {name: _plain(name, value) for name, value in extras.items()}
     _keep(row, ("kind", "technique", "model", "variant"))
 
@@ -150,15 +168,16 @@ def results_folder() -> Path:
     return Path(os.environ.get(RESULTS_VARIABLE) or ROOT / "build" / "results")
 
 
-def read_results(folder: Path | None = None) -> list[dict]:
+def read_results(folder: str | Path | None = None) -> list[dict]:
     """Read every claim and record of a folder, notebook by notebook in their order.
 
     Raises:
         ResultsError: a file is not of the format; it is named with the line.
     """
     rows = []
-    for path in sorted((folder or results_folder()).glob("[0-9][0-9]_*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for path in sorted(Path(folder or results_folder()).glob("[0-9][0-9]_*.jsonl")):
+        # as bytes: a text's splitlines would also cut a statement at U+2028
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 row = json.loads(line)
                 if row["kind"] not in ("claim", "record") or row["notebook"] != path.stem:
@@ -169,6 +188,17 @@ def read_results(folder: Path | None = None) -> list[dict]:
                 ) from None
             rows.append(row)
     return rows
+
+
+def format_measured(value: bool | float | str) -> str:
+    """Write a measured value for a reader: six significant digits.
+
+    >>> format_measured(1 / 3), format_measured(203530)
+    ('0.333333', '203,530')
+    """
+    if isinstance(value, bool | str):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
 def _keep(row: dict, key: tuple[str, ...]) -> None:
@@ -198,10 +228,14 @@ def _write(notebook: str) -> None:
         ) from error
 
 
+def _scalar(value: object) -> object:
+    """Turn a NumPy scalar or a zero-dimensional tensor into the Python value it holds; leave anything else as it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
 def _as_bool(value: object) -> bool:
     """Turn a Python, NumPy or zero-dimensional torch bool into a bool; anything else would pass by being truthy."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+    value = _scalar(value)
     if not isinstance(value, bool):
         raise TypeError(f"holds must be a bool, got {value!r} of type {type(value).__name__}")
     return value
@@ -209,8 +243,7 @@ def _as_bool(value: object) -> bool:
 
 def _plain(name: str, value: object) -> bool | int | float | str:
     """Turn a measured value into what JSON holds; NaN and infinity become text, which JSON has no number for."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+    value = _scalar(value)
     if isinstance(value, bool | str):
         return value
     if isinstance(value, Integral):

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import torch
 
-from utils.arguments import require_int
+from utils.arguments import require_int, require_seed
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds `notebooks/`, `data/` and `build/`."""
@@ -38,11 +38,9 @@ def seed_everything(seed: int) -> None:
     >>> seed_everything(0); bool(first == torch.rand(1))
     True
     """
-    seed = require_int("seed", seed)
-    if seed >= 2**32:
-        raise ValueError(f"seed must be below 2**32, got {seed}")
+    seed = require_seed(seed)
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that still draw from the global generator
     torch.manual_seed(seed)
 
 

@@ -5,6 +5,7 @@ slows all of them. `torch.utils.benchmark.Timer` does the timing: it warms up, s
 waits for the GPU.
 """
 
+import functools
 import os
 import statistics
 import sys
@@ -29,6 +30,10 @@ class Timing:
     samples: tuple[float, ...]
     threads: int
 
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise ValueError("samples is empty: a Timing needs the seconds of at least one call")
+
     @property
     def median(self) -> float:
         """Seconds, the figure to quote."""
@@ -50,10 +55,13 @@ class Timing:
 
     def __str__(self) -> str:
         lower, upper = self.quartiles
-        return f"{self.median * 1e6:,.0f} us (quartiles {lower * 1e6:,.0f} to {upper * 1e6:,.0f}, {self.threads} thread)"
+        spread = f"quartiles {lower * 1e6:,.0f} to {upper * 1e6:,.0f}"
+        return f"{self.median * 1e6:,.0f} us ({spread}, threads: {self.threads})"
 
 
-def compare(candidates: Mapping[str, Callable[[], object]], *, repeats: int = 15, threads: int = 1) -> dict[str, Timing]:
+def compare(
+    candidates: Mapping[str, Callable[[], object]], *, repeats: int = 15, threads: int = 1
+) -> dict[str, Timing]:
     """Time several functions in turn, `repeats` times each, so that all of them meet the same machine.
 
     Args:
@@ -67,10 +75,9 @@ def compare(candidates: Mapping[str, Callable[[], object]], *, repeats: int = 15
     Raises:
         TypeError, ValueError: no candidates, or a count that is not a positive integer.
     """
+    _require_mapping("candidates", candidates)
     repeats = require_int("repeats", repeats, minimum=1)
     threads = require_int("threads", threads, minimum=1)
-    if not candidates:
-        raise ValueError("candidates is empty: give at least one function to time")
     timers = {}
     for name, function in candidates.items():
         if not callable(function):
@@ -99,9 +106,10 @@ def latencies(
     """Time the forward pass of several networks over one batch, in evaluation and inference mode, in turn.
 
     Raises:
-        TypeError: a model is no network.
-        ValueError: `batch` is empty.
+        TypeError: a model is no network, or `models` no mapping of names to networks.
+        ValueError: `models` or `batch` is empty.
     """
+    _require_mapping("models", models)
     if not isinstance(batch, torch.Tensor):
         raise TypeError(f"batch must be a torch.Tensor, got {type(batch).__name__}")
     if batch.numel() == 0:
@@ -109,7 +117,7 @@ def latencies(
     modes = {name: require_module(f"models[{name!r}]", model).training for name, model in models.items()}
     try:
         with torch.inference_mode():
-            candidates = {name: lambda model=model.eval(): model(batch) for name, model in models.items()}
+            candidates = {name: functools.partial(model.eval(), batch) for name, model in models.items()}
             return compare(candidates, repeats=repeats, threads=threads)
     finally:
         for name, model in models.items():
@@ -124,9 +132,14 @@ def latency(model: nn.Module, batch: torch.Tensor, *, repeats: int = 15, threads
 def throughput(timing: Timing, batch_size: int) -> float:
     """Return inputs per second: batch size over median seconds a batch.
 
+    Raises:
+        TypeError, ValueError: `timing` is no Timing, or `batch_size` not a positive integer.
+
     >>> throughput(Timing((0.5,), threads=1), 64)
     128.0
     """
+    if not isinstance(timing, Timing):
+        raise TypeError(f"timing must be a Timing, as time_call returns it, got {type(timing).__name__}")
     return require_int("batch_size", batch_size, minimum=1) / timing.median
 
 
@@ -138,6 +151,13 @@ def peak_memory_mb() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def _require_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must map names to what is timed, got {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} is empty: give at least one to time")
 
 
 def _calls_a_block(timer: Timer) -> int:

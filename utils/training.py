@@ -10,8 +10,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arguments import require_fraction, require_int, require_module, require_number
-from utils.data import Split
+from utils.arguments import (
+    require_fraction,
+    require_int,
+    require_module,
+    require_number,
+    require_seed,
+    require_tensor,
+)
+from utils.data import Split, require_split
 from utils.runtime import progress_wanted
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -55,7 +62,7 @@ class Recipe:
         require_number("weight_decay", self.weight_decay, low=0.0)
         require_fraction("warm_up", self.warm_up)
         require_int("shift", self.shift)
-        require_int("seed", self.seed)
+        require_seed(self.seed)
 
 
 @dataclass
@@ -68,7 +75,13 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 0, with the highest validation accuracy; the earliest of equals."""
+        """The epoch, counted from 0, with the highest validation accuracy; the earliest of equals.
+
+        Raises:
+            ValueError: there was no validation split.
+        """
+        if not self.validation_accuracy:
+            raise ValueError("there is no best epoch without validation: give fit a validation split")
         return max(range(len(self.validation_accuracy)), key=self.validation_accuracy.__getitem__)
 
 
@@ -105,12 +118,15 @@ def fit(
             are put back here.
 
     Raises:
-        TypeError: `model` is no network.
-        ValueError: no examples, or the loss became NaN or infinite (the step is named).
+        TypeError: `model` is no network, `recipe` no Recipe, a split no Split of float images, or the loss no scalar.
+        ValueError: no examples, NaN in them, or the loss became NaN or infinite (the step is named).
     """
     device = _device(require_module("model", model))
-    train = train.to(device)
-    _require_examples(train)
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, such as Recipe(epochs=1), got {type(recipe).__name__}")
+    train = _require_examples("train", train).to(device)
+    if validation is not None:
+        _require_examples("validation", validation)
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps_an_epoch = -(-len(train.labels) // recipe.batch_size)
@@ -125,6 +141,8 @@ def fit(
         for index, chosen in enumerate(order.split(recipe.batch_size)):
             images = shifted(train.images[chosen], recipe.shift, generator) if recipe.shift else train.images[chosen]
             value = loss(model, images, train.labels[chosen])
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                raise TypeError(f"loss must return a tensor of one value, got {value!r}")
             if not torch.isfinite(value):
                 raise ValueError(
                     f"the loss became {value.item()} at step {epoch * steps_an_epoch + index}; "
@@ -154,19 +172,28 @@ def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Evalu
     """Compute accuracy and mean cross-entropy in evaluation mode; the model's mode is restored afterwards.
 
     Raises:
-        TypeError: `model` is no network.
-        ValueError: no examples.
+        TypeError: `model` is no network, or `split` no Split of float images and integer labels.
+        ValueError: no examples, or NaN in them.
     """
+    labels = _require_examples("split", split).labels
+    if labels.is_floating_point():
+        raise TypeError(f"the labels must be integers, got {labels.dtype}; convert them with .long()")
     outputs = logits(model, split.images, batch_size=batch_size)
-    labels = _require_examples(split).labels.to(outputs.device)
+    labels = labels.to(outputs.device)
     correct = int((outputs.argmax(dim=1) == labels).sum())
     return Evaluation(correct / len(labels), F.cross_entropy(outputs, labels).item(), correct, len(labels))
 
 
 @torch.no_grad()
 def logits(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) -> torch.Tensor:
-    """Return the model's outputs for all images, computed batch by batch in evaluation mode; shape (N, classes)."""
+    """Return the model's outputs for all images, computed batch by batch in evaluation mode; shape (N, classes).
+
+    Raises:
+        TypeError: `model` is no network, or `images` no floating-point tensor.
+        ValueError: `images` is empty or holds NaN.
+    """
     device = _device(require_module("model", model))
+    require_tensor("images", images)
     require_int("batch_size", batch_size, minimum=1)
     training = model.training
     model.eval()
@@ -181,11 +208,21 @@ def shifted(images: torch.Tensor, distance: int, generator: torch.Generator) -> 
 
     Args:
         images: shape (N, channels, height, width).
+        distance: pixels, at least 0.
+        generator: draws the movements.
+
+    Raises:
+        TypeError, ValueError: no tensor of four dimensions, or a distance that is not an integer of at least 0.
 
     >>> moved = shifted(torch.ones(4, 1, 5, 5), 1, torch.Generator().manual_seed(0))
     >>> moved.shape, bool(moved.sum() < 100)
     (torch.Size([4, 1, 5, 5]), True)
     """
+    distance = require_int("distance", distance)
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have shape (N, channels, height, width), got {tuple(images.shape)}")
     height, width = images.shape[2:]
     padded = F.pad(images, (distance,) * 4)
     ways = 2 * distance + 1
@@ -219,7 +256,9 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def _require_examples(split: Split) -> Split:
-    if len(split.labels) == 0 or len(split.labels) != len(split.images):
-        raise ValueError(f"the split has {len(split.images)} images and {len(split.labels)} labels; give one or more of each")
+def _require_examples(name: str, split: Split) -> Split:
+    if len(require_split(name, split).labels) == 0 or len(split.labels) != len(split.images):
+        counts = f"{len(split.images)} images and {len(split.labels)} labels"
+        raise ValueError(f"a split needs as many images as labels, one or more; {name} has {counts}")
+    require_tensor(f"{name}.images", split.images)
     return split

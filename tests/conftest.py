@@ -1,0 +1,27 @@
+"""Fixtures that every test file shares."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+from utils.data import Splits, load
+
+# The same examples in every run, and no limit on the time of one: a busy machine is no failure.
+settings.register_profile("workbook", deadline=None, derandomize=True)
+settings.load_profile("workbook")
+
+# The tensors are small: a second thread would mostly wait, and a busy machine would slow it down a hundredfold.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_private(tmp_path_factory, monkeypatch):
+    """Keep a learner's results untouched and the output free of progress bars."""
+    monkeypatch.setenv("WORKBOOK_RESULTS", str(tmp_path_factory.mktemp("results")))
+    monkeypatch.setenv("WORKBOOK_QUIET", "1")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Splits:
+    """MNIST, read once; no test may write to it."""
+    return load("mnist")

@@ -1,0 +1,356 @@
+"""The networks and their checkpoints: what goes in and out, and every way in which a file can be wrong."""
+
+import functools
+import hashlib
+import json
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+
+from utils import checkpoints
+from utils.checkpoints import PROMISED_ACCURACY, RECIPES, train_checkpoint
+from utils.data import Split, Splits
+from utils.models import (
+    CHECKPOINTS,
+    MODELS,
+    CheckpointError,
+    DepthwiseBlock,
+    LeNet5,
+    LeNet300100,
+    LiteNetCNN,
+    LiteNetMLP,
+    ResidualBlock,
+    SmallDepthwiseNet,
+    SmallResNet,
+    build,
+    checkpoint_card,
+    load_checkpoint,
+    save_checkpoint,
+)
+from utils.training import Recipe, evaluate
+
+REMEDY = "git checkout -- data/checkpoints"
+
+# --- the networks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_build_makes_the_network_of_that_name(name):
+    model = build(name)
+    assert type(model).__name__ == name
+    assert build(name) is not model
+    assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_image_is_judged_without_regard_to_its_neighbours(name):
+    model, images = build(name).eval(), torch.rand(4, 1, 28, 28)
+    alone = torch.cat([model(image[None]) for image in images])
+    torch.testing.assert_close(model(images), alone, rtol=1e-4, atol=1e-5)
+    assert alone.std(dim=0).min() > 0
+
+
+@pytest.mark.parametrize("name", ["lenet5", "LeNet-5", "", None, 3])
+def test_build_refuses_an_unknown_name(name):
+    with pytest.raises(ValueError, match="unknown network .*; known are LiteNetMLP, LiteNetCNN"):
+        build(name)
+
+
+def test_lite_net_mlp_against_numpy():
+    model, images = build("LiteNetMLP"), torch.rand(5, 1, 28, 28)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    hidden = np.maximum(images.numpy().reshape(5, 784) @ weights["fc1.weight"].T + weights["fc1.bias"], 0)
+    expected = hidden @ weights["fc2.weight"].T + weights["fc2.bias"]
+    np.testing.assert_allclose(model(images).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        (LiteNetMLP(32), 784 * 32 + 32 + 32 * 10 + 10),
+        (LiteNetCNN((3, 4), 5), (25 * 3 + 3) + (25 * 3 * 4 + 4) + (64 * 5 + 5) + 60),
+        (LeNet300100((7, 6)), (784 * 7 + 7) + (7 * 6 + 6) + 70),
+        (LeNet5([3, 4], 5), (25 * 3 + 3) + (25 * 3 * 4 + 4) + (64 * 5 + 5) + 60),
+    ],
+)
+def test_a_narrower_network_has_the_parameters_of_its_widths(model, parameters):
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("model", [SmallResNet, SmallDepthwiseNet])
+def test_a_network_of_half_the_width_has_about_a_quarter_of_the_weights(model):
+    half, whole = (sum(p.numel() for p in model(width).parameters() if p.ndim == 4) for width in (16, 32))
+    assert 3 < whole / half < 4
+
+
+@pytest.mark.parametrize("model", [LiteNetMLP, SmallResNet, SmallDepthwiseNet])
+@pytest.mark.parametrize(("width", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError)])
+def test_a_bad_width_is_refused(model, width, error):
+    with pytest.raises(error, match="(hidden|width) must be"):
+        model(width)
+
+
+@pytest.mark.parametrize("model", [LiteNetCNN, LeNet300100, LeNet5])
+@pytest.mark.parametrize(
+    ("widths", "error"),
+    [(5, TypeError), (None, TypeError), ("10", TypeError), ((5,), ValueError), ((1, 2, 3), ValueError)]
+    + [((0, 5), ValueError), ((5, 1.5), TypeError)],
+)
+def test_bad_widths_are_refused(model, widths, error):
+    with pytest.raises(error, match="(channels|hidden) must be"):
+        model(widths)
+
+
+def test_a_residual_block_without_its_residual_is_its_shortcut():
+    block, x = ResidualBlock(4, 4, stride=1).eval(), torch.randn(2, 4, 6, 6)
+    block.bn2.weight.data.zero_()
+    assert torch.equal(block(x), x.relu())
+    assert ResidualBlock(4, 8, stride=2)(x).shape == (2, 8, 3, 3)
+
+
+def test_a_depthwise_convolution_keeps_the_channels_apart():
+    block, x = DepthwiseBlock(3, 5, stride=1).eval(), torch.randn(1, 3, 6, 6)
+    changed = x.clone()
+    changed[:, 1] += 1
+    difference = (block.depthwise(changed) - block.depthwise(x)).abs().amax(dim=(0, 2, 3))
+    assert [bool(d > 0) for d in difference] == [False, True, False]
+    assert block(x).shape == (1, 5, 6, 6)
+
+
+# --- checkpoints: there and back ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_network_is_loaded_bit_for_bit(tmp_path, name):
+    model = build(name)
+    model(torch.rand(8, 1, 28, 28))  # gives batch norm statistics worth saving
+    save_checkpoint(model, "mine", folder=tmp_path / "new")
+    loaded = load_checkpoint("mine", folder=tmp_path / "new")
+    assert type(loaded) is type(model)
+    assert not loaded.training
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+def test_the_card_tells_the_truth_about_the_file(tmp_path):
+    path = save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path, seed=3, note="narrow")
+    assert checkpoint_card("mine", folder=tmp_path) == {
+        "model": "LiteNetMLP",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "parameters": 784 * 4 + 4 + 4 * 10 + 10,
+        "seed": 3,
+        "note": "narrow",
+    }
+    assert load_file(path)["fc1.weight"].shape == (4, 784)  # the library reads what we wrote
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.json", "mine.safetensors"]
+
+
+def test_a_network_of_other_widths_is_filled_in_place(tmp_path):
+    narrow, empty = LiteNetMLP(4), LiteNetMLP(4)
+    save_checkpoint(narrow, "narrow", folder=tmp_path)
+    assert load_checkpoint("narrow", model=empty, folder=tmp_path) is empty
+    assert torch.equal(empty.fc1.weight, narrow.fc1.weight)
+
+
+def test_a_card_that_cannot_be_written_leaves_the_earlier_checkpoint(tmp_path):
+    first = LiteNetMLP(4)
+    save_checkpoint(first, "mine", folder=tmp_path)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path, about=torch.ones(2))
+    loaded = load_checkpoint("mine", model=LiteNetMLP(4), folder=tmp_path)
+    assert torch.equal(loaded.fc1.weight, first.fc1.weight)
+
+
+def test_an_interrupted_save_leaves_the_earlier_tensors(tmp_path, monkeypatch):
+    path = save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path)
+    before = path.read_bytes()
+
+    def half_a_write(self, content):
+        with open(self, "wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half_a_write)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(LiteNetMLP(5), "mine", folder=tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("model", [None, "LeNet5", LeNet5])
+def test_only_a_network_can_be_saved_or_filled(tmp_path, model):
+    with pytest.raises(TypeError, match="model"):
+        save_checkpoint(model, "mine", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path)
+    if model is not None:
+        with pytest.raises(TypeError, match="model"):
+            load_checkpoint("mine", model=model, folder=tmp_path)
+
+
+# --- checkpoints that are wrong -------------------------------------------------------------------------------------
+
+
+def write(folder: Path, content: bytes, **card: object) -> Path:
+    """Put any content in the place of a checkpoint, with a card that vouches for it."""
+    path = folder / "mine.safetensors"
+    path.write_bytes(content)
+    vouching = {"model": "LiteNetMLP", "sha256": hashlib.sha256(content).hexdigest()} | card
+    path.with_suffix(".json").write_text(json.dumps(vouching))
+    return path
+
+
+def good_bytes() -> bytes:
+    return to_bytes({"fc1.weight": torch.ones(1, 784), "fc1.bias": torch.ones(1)})
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+WRONG = {
+    "a bit of a weight flipped": (lambda p: flip(p, -1), "mine.safetensors is damaged: its SHA-256"),
+    "a bit of the header flipped": (lambda p: flip(p, 12), "mine.safetensors is damaged: its SHA-256"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-100]), "mine.safetensors is damaged: its SHA-256"),
+    "empty": (lambda p: p.write_bytes(b""), "mine.safetensors is damaged: its SHA-256"),
+    "missing": (lambda p: p.unlink(), "mine.safetensors cannot be read"),
+    "card missing": (lambda p: p.with_suffix(".json").unlink(), "mine.json is missing"),
+    "card not JSON": (lambda p: p.with_suffix(".json").write_text("model: LeNet5"), "mine.json is damaged"),
+    "card not text": (lambda p: p.with_suffix(".json").write_bytes(b"\xff\xfe\x00"), "mine.json is damaged"),
+    "card a list": (lambda p: p.with_suffix(".json").write_text("[1, 2]"), "mine.json is damaged"),
+    "card without digest": (lambda p: p.with_suffix(".json").write_text('{"model": "LeNet5"}'), "mine.json is damaged"),
+    "card of no network": (lambda p: write(p.parent, good_bytes(), model="ResNet50"), "mine.json names 'ResNet50'"),
+    "card of a strange network": (lambda p: write(p.parent, good_bytes(), model=["a"]), r"mine.json names \['a'\]"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_checkpoint_is_named_with_the_remedy(tmp_path, wrong):
+    harm, message = WRONG[wrong]
+    harm(save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint("mine", folder=tmp_path)
+    assert REMEDY in str(caught.value)
+
+
+def test_a_network_of_another_form_is_told_so(tmp_path):
+    save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path)
+    for model in (None, LiteNetMLP(5), LeNet5()):  # None builds the form of the course, of 256
+        with pytest.raises(CheckpointError, match="(?s)does not fit this (LiteNetMLP|LeNet5); pass one of the form"):
+            load_checkpoint("mine", model=model, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nothing", "../mine", "", None])
+def test_an_unknown_checkpoint_names_those_there_are(tmp_path, name):
+    save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path)
+    with pytest.raises(CheckpointError, match="there is no checkpoint .*; there are: mine"):
+        load_checkpoint(name, folder=tmp_path)
+
+
+@given(noise=st.binary(max_size=300), after=st.integers(0, 3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_noise_is_taken_for_a_network(tmp_path, noise, after):
+    good = good_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    write(tmp_path, good[: [0, 8, header // 2, header][after]] + noise)
+    with pytest.raises(CheckpointError):
+        load_checkpoint("mine", model=LiteNetMLP(1), folder=tmp_path)
+
+
+@given(
+    dtype=st.sampled_from(["F4", "F8_E8M0", "F32", "I64", "XX", "", 3, None]),
+    shape=st.lists(st.integers(-1, 4), max_size=3),
+    end=st.integers(-1, 64),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_header_is_taken_for_a_network(tmp_path, dtype, shape, end):
+    tensor = {"dtype": dtype, "shape": shape, "data_offsets": [0, end]}
+    header = json.dumps({"fc1.weight": tensor}).encode()
+    write(tmp_path, len(header).to_bytes(8, "little") + header + bytes(max(0, end)))
+    with pytest.raises(CheckpointError):
+        load_checkpoint("mine", model=LiteNetMLP(1), folder=tmp_path)
+
+
+class Bomb:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, trace: Path):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch.save"])
+def test_a_pickle_is_refused_and_never_unpickled(tmp_path, how):
+    trace, path = tmp_path / "unpickled", tmp_path / "bomb"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(Bomb(trace)))
+    else:
+        torch.save({"fc1.weight": Bomb(trace)}, path)
+    write(tmp_path, path.read_bytes())
+    with pytest.raises(CheckpointError, match=r"mine\.safetensors is damaged"):
+        load_checkpoint("mine", folder=tmp_path)
+    assert not trace.exists()
+    if how == "pickle":  # the bomb is a real one
+        pickle.loads(path.read_bytes())
+        assert trace.exists()
+
+
+# --- the checkpoints of the course ----------------------------------------------------------------------------------
+
+
+def test_every_network_has_a_recipe_and_a_checkpoint():
+    assert set(RECIPES) == set(MODELS) == {path.stem for path in CHECKPOINTS.glob("*.safetensors")}
+    assert set(PROMISED_ACCURACY) <= set(MODELS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shipped_checkpoint_is_as_good_as_its_card_says(mnist, name):
+    card, model = checkpoint_card(name), load_checkpoint(name)
+    path = CHECKPOINTS / f"{name}.safetensors"
+    assert (card["model"], card["bytes"]) == (name, path.stat().st_size)
+    assert card["parameters"] == sum(math.prod(p.shape) for p in model.parameters())
+    tested = evaluate(model, mnist.test)
+    assert abs(tested.correct - 10_000 * card["test_accuracy"]) <= 3
+    assert tested.accuracy >= PROMISED_ACCURACY.get(name, 0.98)
+    validated = evaluate(model, mnist.validation)
+    assert abs(validated.correct - 5_000 * card["validation_accuracy"]) <= 3
+    recipe = Recipe(**card["recipe"])
+    assert recipe == RECIPES[name]
+    assert 1 <= card["best_epoch"] <= recipe.epochs
+
+
+def test_training_a_checkpoint_again_gives_the_same_file(tmp_path, monkeypatch, mnist):
+    small = Splits(*(Split(*split).take(200) for split in mnist))
+    monkeypatch.setattr(checkpoints, "load", lambda: small)
+    monkeypatch.setitem(RECIPES, "LiteNetMLP", Recipe(epochs=3, batch_size=50, shift=1))
+    for folder in ("first", "again"):
+        monkeypatch.setattr(
+            checkpoints, "save_checkpoint", functools.partial(save_checkpoint, folder=tmp_path / folder)
+        )
+        about = train_checkpoint("LiteNetMLP")
+    first, again = (checkpoint_card("LiteNetMLP", folder=tmp_path / folder) for folder in ("first", "again"))
+    assert first == again
+    assert again.items() >= about.items()
+    model = load_checkpoint("LiteNetMLP", folder=tmp_path / "again")
+    assert evaluate(model, small.test).accuracy == about["test_accuracy"]
+    assert evaluate(model, small.validation).accuracy == about["validation_accuracy"] > 0.3
+
+
+@pytest.mark.parametrize("name", ["lenet5", "", None])
+def test_there_is_no_recipe_for_an_unknown_network(name):
+    with pytest.raises(ValueError, match="there is no recipe for .*; there are: LiteNetMLP"):
+        train_checkpoint(name)

@@ -1,0 +1,103 @@
+"""The command line: ``python -m utils COMMAND``, the same on every system; the Makefile only calls it."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from utils.runtime import ROOT
+
+BUILD = ROOT / "build"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, carry it out and return the exit status: 0, 1 if something failed, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m utils", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute the notebooks into build/, then write and print the report")
+    run.add_argument("notebooks", nargs="*", help="numbers or names; all of them if none is given")
+    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="such as SEED=1")
+    run.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
+    run.add_argument("-k", "--keep-going", action="store_true", help="go on past a notebook that fails")
+    run.add_argument("--force", action="store_true", help="execute also what has not changed")
+
+    report = commands.add_parser("report", help="write and print the report of what was run")
+    report.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
+
+    execute = commands.add_parser("execute", help="execute notebooks in place and store their new outputs")
+    execute.add_argument(
+        "notebooks", nargs="+", type=Path, help="files, such as notebooks/01_measuring_a_network.ipynb"
+    )
+
+    checkpoints = commands.add_parser("checkpoints", help="train the networks in data/checkpoints/ again")
+    checkpoints.add_argument("names", nargs="*", help="names of networks; all of them if none is given")
+
+    options = parser.parse_args(arguments)
+    try:
+        return {"run": _run, "report": _report, "execute": _execute, "checkpoints": _checkpoints}[options.command](
+            options
+        )
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    from utils import runner
+
+    outcomes = runner.run(
+        runner.find_notebooks(options.notebooks),
+        parameters=dict(_parameter(text) for text in options.parameter),
+        output=options.output,
+        keep_going=options.keep_going,
+        force=options.force,
+    )
+    _report(options)
+    failed = [outcome.notebook for outcome in outcomes if outcome.failure]
+    if failed:
+        print(f"Failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """Split NAME=VALUE; the value is JSON if it can be, else text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"a parameter is written NAME=VALUE, such as SEED=1; got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _report(options: argparse.Namespace) -> int:
+    from utils.report import write_report
+
+    print(write_report(options.output))
+    return 0
+
+
+def _execute(options: argparse.Namespace) -> int:
+    from utils import runner
+
+    for path in options.notebooks:
+        print(f"{path.name} ...", flush=True)
+        runner.execute_in_place(path)
+    return 0
+
+
+def _checkpoints(options: argparse.Namespace) -> int:
+    from utils import checkpoints
+
+    for name in options.names or checkpoints.RECIPES:
+        about = checkpoints.train_checkpoint(name)
+        print(f"{name}: validation {about['validation_accuracy']:.2%}, test {about['test_accuracy']:.2%}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Checks of the exercises: each compares an answer with a slow, plain specification on small cases first.
+
+A notebook calls ``check("01.2", function)``. Not attempted yet, the check says so and the notebook goes on; right, it
+says so; wrong, it raises with the smallest failing case. The checks of notebook NN stand in ``utils.checks.nbNN``.
+"""
+
+import contextlib
+import copy
+import importlib
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+Case = tuple[tuple[Any, ...], Any]
+"""The arguments of one call, and what must come back."""
+
+_exercises: dict[str, Callable[[Callable], None]] = {}
+
+
+class WrongAnswerError(AssertionError):
+    """An exercise's answer is wrong; the message has the smallest failing case."""
+
+
+def check(exercise: str, answer: Callable) -> None:
+    """Check the answer to one exercise and print the verdict.
+
+    Args:
+        exercise: its id, such as "01.2".
+        answer: the learner's function.
+
+    Raises:
+        WrongAnswerError: the smallest failing case: input, expected, received.
+        ValueError: there is no such exercise.
+        TypeError: `answer` is not a function; its result was passed, perhaps.
+
+    >>> def blank(count, bits): raise NotImplementedError
+    >>> check("00.1", blank)
+    Exercise 00.1: not attempted yet. Write your answer above and run the cell again.
+    """
+    if not callable(answer):
+        raise TypeError(f"pass the function itself, not its result: check({exercise!r}, function)")
+    try:
+        checker(exercise)(answer)
+    except NotImplementedError:
+        print(f"Exercise {exercise}: not attempted yet. Write your answer above and run the cell again.")
+    else:
+        print(f"Exercise {exercise}: right.")
+
+
+def checker(exercise: str) -> Callable[[Callable], None]:
+    """Return the function that checks one exercise.
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    if re.fullmatch(r"\d\d\.\d", exercise):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(f"utils.checks.nb{exercise[:2]}")
+    if exercise not in _exercises:
+        raise ValueError(f"there is no exercise {exercise!r}")
+    return _exercises[exercise]
+
+
+def exercise(identity: str) -> Callable[[Callable], Callable]:
+    """Register the decorated function as the checker of an exercise; it raises WrongAnswerError on a wrong answer."""
+
+    def register(function: Callable) -> Callable:
+        _exercises[identity] = function
+        return function
+
+    return register
+
+
+def check_cases(answer: Callable, cases: Iterable[Case], *, tolerance: float = 0.0) -> None:
+    """Call `answer` on each case, the smallest first, and compare what comes back.
+
+    Args:
+        answer: the learner's function; it gets copies, so it cannot change the next case.
+        cases: arguments and expected result; numbers, texts, bools, tensors, or tuples and lists of them.
+        tolerance: how far numbers may be off, relative to the larger of 1 and the expected value.
+
+    Raises:
+        WrongAnswerError: for the first case that fails.
+        NotImplementedError: the exercise is still blank.
+    """
+    for arguments, expected in cases:
+        try:
+            received = answer(*copy.deepcopy(arguments))
+        except NotImplementedError:
+            raise
+        except Exception as error:  # whatever the learner's code raises is a wrong answer, told as one
+            raise wrong(arguments, expected, f"{type(error).__name__}: {error}") from error
+        if not same(received, expected, tolerance=tolerance):
+            raise wrong(arguments, expected, received)
+
+
+def same(received: Any, expected: Any, *, tolerance: float = 0.0) -> bool:
+    """Tell whether two values are the same: tensors by shape and value, numbers within the tolerance, sets as sets.
+
+    >>> same(0.1 + 0.2, 0.3, tolerance=1e-9), same(True, 1), same([1, 2], (1, 2))
+    (True, False, True)
+    """
+    if isinstance(expected, torch.Tensor):
+        if not isinstance(received, torch.Tensor) or received.shape != expected.shape:
+            return False
+        if (received.dtype == torch.bool) != (expected.dtype == torch.bool):
+            return False
+        limit = tolerance * expected.double().abs().clamp(min=1.0)
+        return bool(((received.double() - expected.double()).abs() <= limit).all())
+    if isinstance(expected, tuple | list):
+        if not isinstance(received, tuple | list) or len(received) != len(expected):
+            return False
+        return all(same(r, e, tolerance=tolerance) for r, e in zip(received, expected, strict=True))
+    if isinstance(expected, bool | str | set | frozenset | type(None)):
+        return type(received) is type(expected) and received == expected
+    try:
+        number = float(received)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    if isinstance(received, bool):
+        return False
+    return number == expected or math.isclose(number, expected, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def check_choice(answer: Callable, *, right: set[str], why_wrong: dict[str, str], why_missing: dict[str, str]) -> None:
+    """Check the answer to an "explain" exercise: the set of the true statements, each wrong one met with a reason.
+
+    Args:
+        answer: a function without arguments that returns a set of letters.
+        right: the letters of the true statements.
+        why_wrong: for each false statement a counterexample.
+        why_missing: for each true statement a hint that does not give it away.
+
+    Raises:
+        WrongAnswerError: with the reason for the first letter that is wrong or missing.
+    """
+    received = answer()
+    letters = sorted(why_wrong | why_missing)
+    if not isinstance(received, set) or not received <= set(letters):
+        raise WrongAnswerError(
+            f"return a set of letters out of {', '.join(letters)}, such as {{'A'}}; got {received!r}"
+        )
+    for letter in sorted(received - right):
+        raise WrongAnswerError(f"{letter} is not true: {why_wrong[letter]}")
+    for letter in sorted(right - received):
+        raise WrongAnswerError(f"a true statement is missing: {why_missing[letter]}")
+
+
+def wrong(arguments: Any, expected: Any, received: Any) -> WrongAnswerError:
+    """Make the error that shows one failing case."""
+    shown = ", ".join(_short(a) for a in arguments) if isinstance(arguments, tuple) else _short(arguments)
+    return WrongAnswerError(
+        f"not yet right\n  input:    {shown}\n  expected: {_short(expected)}\n  received: {_short(received)}"
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        text = str(value.tolist()) if value.numel() <= 32 else str(value)
+        return f"{text} (shape {tuple(value.shape)})"
+    if isinstance(value, torch.nn.Module):
+        return repr(value)
+    return str(value) if isinstance(value, str) and ": " in value else repr(value)

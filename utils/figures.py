@@ -1,0 +1,230 @@
+"""The course's one plot style and its plots; every function takes plain numbers and returns a Matplotlib figure.
+
+A figure is shown by `show`, with a one-sentence takeaway that is also its alternative text.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from IPython.display import display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+SIZE = (6.0, 3.5)
+"""Inches; no figure of the course is larger."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours that people with any colour vision tell apart (Okabe and Ito, 2008); never used without a marker."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+STYLE = {
+    "figure.figsize": SIZE,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS, marker=MARKERS),
+}
+
+Series = Sequence[float]
+
+
+def show(figure: Figure, takeaway: str) -> None:
+    """Display a figure as PNG with `takeaway` below it and as its alternative text, and close it.
+
+    Raises:
+        TypeError: `figure` is no Matplotlib figure.
+        ValueError: there is no takeaway, or it is no sentence.
+    """
+    if not isinstance(figure, Figure):
+        raise TypeError(f"figure must be a matplotlib Figure, got {type(figure).__name__}")
+    if not takeaway.strip().endswith((".", "!", "?")):
+        raise ValueError(f"takeaway must be a sentence that ends with a full stop, got {takeaway!r}")
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    plt.close(figure)
+    display(
+        {"image/png": image.getvalue(), "text/plain": takeaway},
+        metadata={"image/png": {"alt": takeaway, "width": int(figure.get_figwidth() * 96)}},
+        raw=True,
+    )
+    display({"text/markdown": f"*{takeaway}*", "text/plain": takeaway}, raw=True)
+
+
+def new(columns: int = 1, rows: int = 1, *, height: float = SIZE[1]) -> tuple[Figure, np.ndarray]:
+    """Make an empty figure in the course's style with rows x columns axes, at most 6 x 3.5 inches.
+
+    Returns:
+        The figure and its axes as an array of shape (rows, columns).
+    """
+    with mpl.rc_context(STYLE):
+        return plt.subplots(rows, columns, figsize=(SIZE[0], min(height, SIZE[1])), squeeze=False)
+
+
+def images_with_labels(images: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Show a row of images, each with a label above.
+
+    Args:
+        images: shape (N, height, width), bright values are ink.
+        labels: N short texts.
+
+    Raises:
+        ValueError: as many labels as images are needed.
+    """
+    _same_length(images=images, labels=labels)
+    figure, axes = new(columns=len(images), height=1.1)
+    for axis, image, label in zip(axes[0], images, labels, strict=True):
+        axis.imshow(image, cmap="gray_r")
+        axis.set_title(label)
+        axis.axis("off")
+    return figure
+
+
+def curves(
+    x: Series,
+    lines: Mapping[str, Series],
+    *,
+    labels: tuple[str, str],
+    reference: tuple[str, float] | None = None,
+    bands: Mapping[str, tuple[Series, Series]] | None = None,
+) -> Figure:
+    """Draw one line for each name over a common x, with an optional dashed reference and bands of spread.
+
+    Args:
+        x: the common values.
+        lines: y values for each name.
+        labels: of the x and y axes, with units.
+        reference: name and height of a dashed horizontal line, such as the dense network.
+        bands: lower and upper y values for some of the names.
+
+    Raises:
+        ValueError: a line or band is not as long as x.
+    """
+    figure, axes = new()
+    axis = axes[0, 0]
+    for index, (name, y) in enumerate(lines.items()):
+        _same_length(x=x, **{name: y})
+        axis.plot(x, y, label=name, color=_colour(index), marker=_marker(index))
+        if bands and name in bands:
+            lower, upper = bands[name]
+            _same_length(x=x, **{f"lower band of {name}": lower, f"upper band of {name}": upper})
+            axis.fill_between(x, lower, upper, color=_colour(index), alpha=0.2, linewidth=0)
+    if reference is not None:
+        axis.axhline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
+    axis.set(xlabel=labels[0], ylabel=labels[1])
+    axis.legend()
+    return figure
+
+
+def bars(values: Mapping[str, float], *, label: str, reference: tuple[str, float] | None = None) -> Figure:
+    """Draw a horizontal bar for each name, its value written beside it, with an optional dashed reference."""
+    figure, axes = new(height=0.9 + 0.35 * len(values))
+    axis = axes[0, 0]
+    drawn = axis.barh(list(values), list(values.values()), color=COLOURS[0])
+    axis.bar_label(drawn, fmt="{:,.3g}", padding=3)
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.grid(visible=False, axis="y")
+    if reference is not None:
+        axis.axvline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
+        axis.legend()
+    axis.set(xlabel=label)
+    return figure
+
+
+def histograms(values: Mapping[str, np.ndarray], *, label: str, bins: int = 80) -> Figure:
+    """Draw a histogram for each name side by side, with common axes and counts on a logarithmic scale."""
+    figure, axes = new(columns=len(values), height=2.4)
+    low = min(float(np.min(v)) for v in values.values())
+    high = max(float(np.max(v)) for v in values.values())
+    for index, (axis, (name, v)) in enumerate(zip(axes[0], values.items(), strict=True)):
+        axis.hist(np.ravel(v), bins=bins, range=(low, high), color=_colour(index))
+        axis.set(title=name, xlabel=label, yscale="log")
+        axis.sharey(axes[0, 0])
+    axes[0, 0].set_ylabel("how many (log scale)")
+    return figure
+
+
+def frontier(
+    points: Mapping[str, tuple[Series, Series]], *, labels: tuple[str, str], reference: tuple[str, float, float]
+) -> Figure:
+    """Draw size against error, a line of points for each method, with the dense network as dashed lines.
+
+    Args:
+        points: x (such as kB) and y (such as error in %) values for each method.
+        labels: of the axes, with units; x is logarithmic.
+        reference: name, x and y of the dense network.
+    """
+    figure, axes = new()
+    axis = axes[0, 0]
+    name, x, y = reference
+    axis.axhline(y, color="0.3", linestyle="--", marker="", label=name)
+    axis.axvline(x, color="0.3", linestyle="--", marker="")
+    for index, (method, (xs, ys)) in enumerate(points.items()):
+        _same_length(**{f"x of {method}": xs, f"y of {method}": ys})
+        axis.plot(xs, ys, label=method, color=_colour(index), marker=_marker(index))
+    axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log")
+    _plain_ticks(axis.xaxis)
+    axis.legend()
+    return figure
+
+
+def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, bandwidth: float) -> Figure:
+    """Draw measured points under the machine's roofline (Williams, Waterman and Patterson, 2009).
+
+    Args:
+        points: arithmetic intensity (FLOP per byte) and reached rate (FLOP per second) for each name.
+        peak_flops: the measured rate of a large matrix product, FLOP per second.
+        bandwidth: the measured memory bandwidth, bytes per second.
+    """
+    figure, axes = new()
+    axis = axes[0, 0]
+    ridge = peak_flops / bandwidth
+    low = min([ridge, *(x for x, _ in points.values())]) / 4
+    high = max([ridge, *(x for x, _ in points.values())]) * 4
+    x = np.array([low, ridge, high])
+    roof = np.minimum(peak_flops, x * bandwidth) / 1e9
+    axis.plot(x, roof, color="0.3", marker="", label="roof: the most this machine can do")
+    for index, (name, (intensity, rate)) in enumerate(points.items()):
+        axis.plot([intensity], [rate / 1e9], linestyle="", color=_colour(index), marker=_marker(index), label=name)
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="arithmetic intensity (FLOP per byte moved)",
+        ylabel="rate (GFLOP per second)",
+    )
+    _plain_ticks(axis.xaxis)
+    _plain_ticks(axis.yaxis)
+    axis.legend()
+    return figure
+
+
+def _plain_ticks(axis: mpl.axis.Axis) -> None:
+    """Label a logarithmic axis with plain numbers."""
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
+
+
+def _same_length(**series: Sequence) -> None:
+    lengths = {name: len(values) for name, values in series.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"these must have the same length: {lengths}")
