@@ -14,8 +14,8 @@ RECIPES = {
     "LiteNetCNN": Recipe(epochs=25, learning_rate=4e-3, weight_decay=0.02, shift=1),
     "LeNet300100": Recipe(epochs=40, learning_rate=2e-3, weight_decay=0.02, shift=1),
     "LeNet5": Recipe(epochs=20, learning_rate=2e-3, weight_decay=0.05, shift=1),
-    "SmallResNet": Recipe(epochs=12, learning_rate=4e-3, weight_decay=0.05, shift=1),
-    "SmallDepthwiseNet": Recipe(epochs=14, learning_rate=4e-3, weight_decay=0.02, shift=1),
+    "SmallResNet": Recipe(epochs=8, learning_rate=4e-3, weight_decay=0.05, shift=1),
+    "SmallDepthwiseNet": Recipe(epochs=8, learning_rate=4e-3, weight_decay=0.02, shift=1),
 }
 """Learning rate, weight decay and epochs were chosen on the validation split."""
 

@@ -393,8 +393,8 @@ def mask_sparsity(masks: Mapping[str, torch.Tensor]) -> float:
 def prunable(model: nn.Module, *, skip: Collection[str] = ()) -> dict[str, nn.Parameter]:
     """Return the weights that pruning may touch by name: of linear and convolutional layers, no biases, no batch norm.
 
-    A parameter that several layers share comes once, under the first of its names. Transposed convolutions are left out:
-    their weights have inputs before outputs.
+    A parameter that several layers share comes once, under the first of its names. Transposed convolutions are left
+    out: their weights have inputs before outputs.
 
     Args:
         model: the network.

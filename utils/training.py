@@ -30,6 +30,35 @@ def cross_entropy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
     return F.cross_entropy(model(images), labels)
 
 
+def distillation(teacher: nn.Module, *, temperature: float = 2.0, teacher_share: float = 0.7) -> Loss:
+    """Return a loss that follows the teacher's softened answers beside the labels.
+
+    With the share `a` and the temperature `T` it is a T^2 KL(teacher / T || student / T) + (1 - a) cross-entropy; the
+    factor T^2 keeps the gradients of both parts of one size (Hinton, Vinyals and Dean, 2015, section 2).
+
+    Args:
+        teacher: a trained network, on the student's device; it is used in evaluation mode and not trained.
+        temperature: by which the logits are divided, above 0.
+        teacher_share: from 0, labels only, to 1, teacher only.
+
+    Raises:
+        TypeError, ValueError: `teacher` is no network, or a value is out of range.
+    """
+    require_module("teacher", teacher).eval()
+    require_fraction("teacher_share", teacher_share)
+    if require_number("temperature", temperature, low=0.0) == 0.0:
+        raise ValueError("temperature must be above 0; 1 leaves the logits as they are")
+
+    def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        student = model(images)
+        with torch.no_grad():
+            target = F.softmax(teacher(images) / temperature, dim=1)
+        follow = F.kl_div(F.log_softmax(student / temperature, dim=1), target, reduction="batchmean")
+        return teacher_share * temperature**2 * follow + (1 - teacher_share) * F.cross_entropy(student, labels)
+
+    return loss
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: Adam with a learning rate that rises over the first steps and falls to zero along a cosine.

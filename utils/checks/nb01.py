@@ -15,9 +15,7 @@ def lenet5_cost(answer: Callable) -> None:
 def conv_macs(answer: Callable) -> None:
     """MACs of a square convolution with stride, padding and groups, counted one by one."""
 
-    def specification(
-        inputs: int, outputs: int, kernel: int, side: int, stride: int, padding: int, groups: int
-    ) -> int:
+    def specification(inputs: int, outputs: int, kernel: int, side: int, stride: int, padding: int, groups: int) -> int:
         total = 0
         for _ in range(outputs):
             for top in range(-padding, side + padding - kernel + 1, stride):

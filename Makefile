@@ -1,0 +1,52 @@
+# The environment is made here; everything else is done by the portable entry, `python -m utils` (see: make help).
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/ready
+# `make -k` goes on past a notebook that fails
+KEEP   := $(if $(findstring k,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),--keep-going)
+OTHER_SEED ?= 1
+
+.PHONY: help run test check lab report checkpoints constraints clean
+.DEFAULT_GOAL := help
+
+help: ## show what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## set up, run the whole course on real data, print the report
+	$(RUN) -m utils run $(KEEP)
+
+test: $(READY) ## set up, then every test: style, units, notebooks against stored outputs, notebooks with another seed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pytest
+	$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
+	$(RUN) -m utils run $(KEEP) --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
+
+check: $(READY) ## the tests that take about a minute together
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pytest -m "not slow" tests
+
+lab: $(READY) ## open JupyterLab in the browser, on this machine only
+	$(VENV)/bin/jupyter lab --ip=127.0.0.1 --allow-root --LabApp.news_url=None \
+	    --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+report: $(READY) ## print the report of the last run again
+	$(RUN) -m utils report
+
+checkpoints: $(READY) ## train the networks in data/checkpoints/ again (about a quarter of an hour)
+	$(RUN) -m utils checkpoints
+
+constraints: $(READY) ## write constraints.txt from what is installed, after a change of requirements.txt
+	$(RUN) -m pip freeze --exclude-editable > constraints.txt
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11 to 3.13 is needed, this is %d.%d; try: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	@touch $@

@@ -1,0 +1,130 @@
+"""The files that say what is installed agree with each other and with what is installed; imports flow one way."""
+
+import ast
+import importlib.metadata
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from utils.runtime import ROOT
+
+# Lower layers first: a module may import only from modules above it in this list.
+LAYERS = [
+    "arguments",
+    "runtime",
+    "data",
+    "models",
+    "training",
+    "accounting",
+    "timing",
+    "results",
+    "pruning",
+    "figures",
+    "checks",
+    "checkpoints",
+    "runner",
+    "report",
+    "__main__",
+]
+
+
+def _pins(name):
+    lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    return {canonicalize_name(r.name): r for r in map(Requirement, filter(None, lines))}
+
+
+def _closure(names):
+    """Return all distributions that the named ones need here, themselves included."""
+    found, waiting = set(), {(canonicalize_name(name), frozenset()) for name in names}
+    seen = set()
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        try:
+            needed = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        for requirement in map(Requirement, needed):
+            if any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in ("", *extras)):
+                waiting.add((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    return found
+
+
+def test_direct_dependencies_are_pinned_exactly_and_constrained_alike():
+    constraints = _pins("constraints.txt")
+    for name, requirement in _pins("requirements.txt").items():
+        assert [s.operator for s in requirement.specifier] == ["=="], name
+        assert constraints[name].specifier == requirement.specifier, name
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+def test_installed_versions_are_the_pinned_ones(name):
+    wrong = {}
+    for package, requirement in _pins(name).items():
+        try:
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a constraint for another system; what is needed here is checked below
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong[package] = (installed, str(requirement.specifier))
+    assert not wrong
+
+
+def test_everything_needed_is_installed_and_constrained():
+    needed = _closure(_pins("requirements.txt"))
+    assert _pins("requirements.txt").keys() <= needed
+    assert needed - {"setuptools", "pip", "wheel"} <= _pins("constraints.txt").keys()
+
+
+def test_conda_installs_the_same_files():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip == ["-r requirements.txt", "-c constraints.txt", "-e ."]
+    python = next(e for e in environment["dependencies"] if isinstance(e, str) and e.startswith("python="))
+    supported = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert Requirement(f"python{supported}").specifier.contains(python.removeprefix("python="))
+    assert (
+        environment["name"] == tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    )
+
+
+def test_make_installs_the_same_files():
+    assert "-r requirements.txt -c constraints.txt -e ." in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_module_has_its_layer():
+    modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | {"checks"}
+    assert modules - {"__init__"} == set(LAYERS)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_flow_downwards(layer):
+    path = ROOT / "utils" / f"{layer}.py"
+    paths = [path] if path.exists() else sorted((ROOT / "utils" / layer).glob("*.py"))
+    for source in paths:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = (
+                [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
+            )
+            if isinstance(node, ast.ImportFrom) and node.module == "utils":
+                names = [f"utils.{alias.name}" for alias in node.names]
+            for name in names if isinstance(node, ast.Import | ast.ImportFrom) else []:
+                if name.startswith("utils."):
+                    imported = name.split(".")[1]
+                    assert LAYERS.index(imported) <= LAYERS.index(layer), f"{source.name} imports {name}"
+                    assert imported != layer or layer == "checks", f"{source.name} imports itself"
+
+
+def test_only_keras_tools_imports_tensorflow():
+    for path in (ROOT / "utils").rglob("*.py"):
+        if path.stem != "keras_tools":
+            assert not re.search(
+                r"^\s*(import|from) (tensorflow|keras)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+            )

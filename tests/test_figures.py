@@ -1,0 +1,92 @@
+"""Figures: the plots draw what they are given, in the course's style, and are shown with their takeaway."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from utils import figures
+
+mpl.use("Agg")
+
+PLOTS = {
+    "curves": lambda: figures.curves(
+        [1, 2, 3],
+        {"a": [1, 2, 3], "b": [3, 2, 1]},
+        labels=("x", "y"),
+        reference=("dense", 2),
+        bands={"a": ([0] * 3, [4] * 3)},
+    ),
+    "bars": lambda: figures.bars({"one": 1.0, "two": 2.0}, label="kB", reference=("dense", 1.5)),
+    "histograms": lambda: figures.histograms({"before": np.arange(9.0), "after": np.zeros(9)}, label="weight"),
+    "frontier": lambda: figures.frontier({"a": ([1, 10], [2, 3])}, labels=("kB", "%"), reference=("dense", 800, 2)),
+    "roofline": lambda: figures.roofline({"net": (0.5, 1e9)}, peak_flops=1e11, bandwidth=1e10),
+    "images": lambda: figures.images_with_labels(np.zeros((3, 28, 28)), ["1", "2", "3"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_no_plot_is_too_large_or_clipped(name):
+    figure = PLOTS[name]()
+    assert figure.get_figwidth() <= 6
+    assert figure.get_figheight() <= 3.5
+    figure.canvas.draw()
+    width, height = figure.canvas.get_width_height()
+    for axis in figure.axes:
+        box = axis.get_tightbbox()
+        assert box.x0 >= -1
+        assert box.y0 >= -1
+        assert box.x1 <= width + 1
+        assert box.y1 <= height + 1
+
+
+@pytest.mark.parametrize("name", ["curves", "frontier", "roofline"])
+def test_lines_are_told_apart_by_marker_and_not_colour_alone(name):
+    lines = [line for line in PLOTS[name]().axes[0].lines if line.get_linestyle() != "--"]
+    named = [line for line in lines if line.get_marker() not in ("", "None")]
+    assert len({line.get_marker() for line in named}) == len(named) > 0
+
+
+@pytest.mark.parametrize("name", ["curves", "bars", "histograms", "frontier", "roofline"])
+def test_axes_are_labelled(name):
+    axis = PLOTS[name]().axes[0]
+    assert axis.get_xlabel()
+    assert axis.get_ylabel() or name == "bars"  # the bars are named one by one
+
+
+def test_the_reference_is_drawn_where_it_is():
+    dashed = [line for line in PLOTS["curves"]().axes[0].lines if line.get_linestyle() == "--"]
+    assert list(dashed[0].get_ydata()) == [2, 2]
+
+
+def test_the_roof_has_its_ridge_where_both_limits_meet():
+    x, y = PLOTS["roofline"]().axes[0].lines[0].get_data()
+    assert list(y[1:]) == [100.0, 100.0]
+    assert x[1] == 10.0
+
+
+def test_show_gives_the_takeaway_as_alternative_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "display", lambda *args, **kwargs: shown.append((args, kwargs)))
+    figures.show(PLOTS["bars"](), "Two is more.")
+    assert shown[0][1]["metadata"]["image/png"]["alt"] == "Two is more."
+    assert shown[0][0][0]["image/png"].startswith(b"\x89PNG")
+    assert shown[1][0][0]["text/markdown"] == "*Two is more.*"
+    assert not plt.get_fignums()
+
+
+def test_bad_input_is_a_clear_error():
+    with pytest.raises(ValueError, match="same length"):
+        figures.curves([1, 2], {"a": [1]}, labels=("x", "y"))
+    with pytest.raises(ValueError, match="same length"):
+        figures.images_with_labels(np.zeros((2, 28, 28)), ["1"])
+    with pytest.raises(TypeError, match="matplotlib Figure"):
+        figures.show(plt, "Nothing.")
+    with pytest.raises(ValueError, match="must be a sentence"):
+        figures.show(PLOTS["bars"](), "")

@@ -1,0 +1,148 @@
+"""The command line: notebooks are executed, resumed, named when they fail; the report says what was measured."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from utils import report, runner
+from utils.__main__ import main
+from utils.runtime import ROOT
+
+GOOD = """from utils.results import begin, claim, record
+begin("01_good")
+claim("two is more than one", VALUE > 1, value=VALUE)
+record("dense", "LeNet5", accuracy=0.5, bytes=100, speedup=2.0)"""
+
+
+def _write(folder, name, *sources):
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    parameters = nbformat.v4.new_code_cell("VALUE = 2", metadata={"tags": ["parameters"]})
+    notebook.cells = [parameters, *map(nbformat.v4.new_code_cell, sources)]
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of notebooks that takes the place of the course's."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
+    monkeypatch.setenv("WORKBOOK_RESULTS", "set anew by the runner")
+    return folder
+
+
+def _run(output, **options):
+    return runner.run(runner.find_notebooks(), **({"parameters": {}, "output": output} | options))
+
+
+@pytest.mark.slow
+def test_what_ran_is_not_run_again_until_it_changes(folder, tmp_path, capsys):
+    _write(folder, "01_good", GOOD)
+    first = _run(tmp_path / "build")
+    assert first[0].failure == ""
+    assert first[0].peak_memory_mb > 10
+    assert "done in" in capsys.readouterr().out
+
+    assert _run(tmp_path / "build") == first
+    assert "unchanged" in capsys.readouterr().out
+
+    (tmp_path / "build" / "results" / "01_good.jsonl").unlink()  # as if the run had been stopped before the end
+    _run(tmp_path / "build")
+    assert "done in" in capsys.readouterr().out
+
+    _run(tmp_path / "build", parameters={"VALUE": 3})
+    assert "done in" in capsys.readouterr().out
+    claim, record = (json.loads(line) for line in (tmp_path / "build/results/01_good.jsonl").read_text().splitlines())
+    assert claim["measured"] == {"value": 3}
+    assert record["speedup"] == 2.0
+
+    text = report.write_report(tmp_path / "build")
+    assert "1 of 1 claims hold; 1 records" in text
+    assert "✓ two is more than one (value = 3)" in text
+    assert "speedup = 2" in text
+    assert (tmp_path / "build" / "report.md").read_text(encoding="utf-8") == text
+    summary = json.loads((tmp_path / "build/results/run.json").read_text())
+    assert summary["total_seconds"] == summary["notebooks"]["01_good"]["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_a_failing_notebook_is_named_with_its_cell(folder, tmp_path, capsys):
+    _write(folder, "01_good", GOOD)
+    _write(folder, "02_bad", "1 + 1", "claimed = 'so'\nraise ValueError('the measured drop is 0.3')")
+    _write(folder, "03_later", GOOD.replace("01_good", "03_later"))
+    outcomes = _run(tmp_path / "build")
+    assert [outcome.notebook for outcome in outcomes] == ["01_good", "02_bad"]
+    said = capsys.readouterr().err
+    assert "02_bad.ipynb failed in its cell 3 which begins: claimed = 'so'" in said
+    assert "ValueError: the measured drop is 0.3" in said
+    assert "Not run, or failed: 02_bad, 03_later" in report.write_report(tmp_path / "build")
+
+    outcomes = _run(tmp_path / "build", keep_going=True)
+    assert [bool(outcome.failure) for outcome in outcomes] == [False, True, False]
+
+
+def test_the_fingerprint_follows_cells_parameters_and_modules(folder, monkeypatch):
+    path = _write(folder, "01_good", GOOD)
+    before = runner.fingerprint_of(path, {})
+    assert runner.fingerprint_of(path, {}) == before
+    assert runner.fingerprint_of(path, {"SEED": 1}) != before
+    _write(folder, "01_good", GOOD + "\n1 + 1")
+    assert runner.fingerprint_of(path, {}) != before
+    _write(folder, "01_good", GOOD)
+    elsewhere = folder / "runtime.py"  # utils.results imports utils.runtime: a change of it counts
+    elsewhere.write_bytes((ROOT / "utils" / "runtime.py").read_bytes() + b"# changed\n")
+    found = runner._module_path
+    monkeypatch.setattr(runner, "_module_path", lambda name: elsewhere if name == "utils.runtime" else found(name))
+    assert runner.fingerprint_of(path, {}) != before
+
+
+@pytest.mark.slow
+def test_execute_stores_outputs_and_leaves_a_failing_notebook_alone(folder):
+    path = _write(folder, "01_good", "print(VALUE + 1)")
+    runner.execute_in_place(path)
+    executed = nbformat.read(path, as_version=4)
+    assert executed.cells[1].outputs[0].text == "3\n"
+    assert "execution" not in executed.cells[1].metadata
+
+    path = _write(folder, "02_bad", "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError, match=r"02_bad\.ipynb was left as it was"):
+        runner.execute_in_place(path)
+    assert path.read_bytes() == before
+
+
+def test_notebooks_are_found_by_number_and_name():
+    paths = [path.stem for path in runner.find_notebooks()]
+    assert paths == sorted(paths)
+    assert [p.stem for p in runner.find_notebooks(["01", "00_start_here.ipynb"])] == paths[:2]
+    with pytest.raises(ValueError, match="no notebook is called '77'"):
+        runner.find_notebooks(["77"])
+
+
+def test_wrong_usage_is_a_clear_message(capsys):
+    assert main(["run", "--parameter", "SEED"]) == 2
+    assert "NAME=VALUE" in capsys.readouterr().err
+    assert main(["run", "nothing_like_it"]) == 2
+    assert "no notebook is called" in capsys.readouterr().err
+    assert main(["checkpoints", "LeNet6"]) == 2
+    assert "no recipe for 'LeNet6'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["unknown"])
+
+
+def test_papermill_is_imported_only_when_there_is_something_to_execute():
+    """Its import takes seconds, and a run in which nothing changed should take none."""
+    code = "import sys; from utils.runner import find_notebooks; find_notebooks(); print('papermill' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
+
+
+def test_a_report_of_nothing_says_so(tmp_path):
+    text = report.write_report(tmp_path)
+    assert "0 of 0 claims hold" in text
+    assert "Not run, or failed: 00_start_here" in text
