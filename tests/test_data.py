@@ -92,17 +92,16 @@ def flip_a_pixel(path):
     path.write_bytes(gzip.compress(bytes(content), compresslevel=1))
 
 
-def flip_a_stored_byte(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
+def break_the_stream(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + b"\xff" * 40 + content[80:])  # no gzip block begins or goes on like this
 
 
 DAMAGE = {
     "missing": (lambda path: path.unlink(), "is missing"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "is truncated"),
     "a pixel flipped": (flip_a_pixel, "wrong SHA-256"),
-    "a stored byte flipped": (flip_a_stored_byte, "cannot be read|wrong SHA-256"),
+    "a broken stream": (break_the_stream, "cannot be read: Error -3 while decompressing"),
     "swapped": (lambda path: shutil.copy(MNIST / LABELS, path), f"holds the content of {LABELS}"),
     "noise": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)), "cannot be read"),
     "empty": (lambda path: path.write_bytes(b""), "wrong SHA-256"),

@@ -37,6 +37,8 @@ STYLE = {
     "axes.prop_cycle": mpl.cycler(color=COLOURS, marker=MARKERS),
 }
 
+mpl.rcParams.update(STYLE)
+
 Series = Sequence[float]
 
 
@@ -62,14 +64,16 @@ def show(figure: Figure, takeaway: str) -> None:
     display({"text/markdown": f"*{takeaway}*", "text/plain": takeaway}, raw=True)
 
 
-def new(columns: int = 1, rows: int = 1, *, height: float = SIZE[1]) -> tuple[Figure, np.ndarray]:
+def new(
+    columns: int = 1, rows: int = 1, *, height: float = SIZE[1], share_axes: bool = False
+) -> tuple[Figure, np.ndarray]:
     """Make an empty figure in the course's style with rows x columns axes, at most 6 x 3.5 inches.
 
     Returns:
         The figure and its axes as an array of shape (rows, columns).
     """
-    with mpl.rc_context(STYLE):
-        return plt.subplots(rows, columns, figsize=(SIZE[0], min(height, SIZE[1])), squeeze=False)
+    size = (SIZE[0], min(height, SIZE[1]))
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=share_axes, sharey=share_axes)
 
 
 def images_with_labels(images: np.ndarray, labels: Sequence[str]) -> Figure:
@@ -145,13 +149,12 @@ def bars(values: Mapping[str, float], *, label: str, reference: tuple[str, float
 
 def histograms(values: Mapping[str, np.ndarray], *, label: str, bins: int = 80) -> Figure:
     """Draw a histogram for each name side by side, with common axes and counts on a logarithmic scale."""
-    figure, axes = new(columns=len(values), height=2.4)
+    figure, axes = new(columns=len(values), height=2.4, share_axes=True)
     low = min(float(np.min(v)) for v in values.values())
     high = max(float(np.max(v)) for v in values.values())
     for index, (axis, (name, v)) in enumerate(zip(axes[0], values.items(), strict=True)):
         axis.hist(np.ravel(v), bins=bins, range=(low, high), color=_colour(index))
         axis.set(title=name, xlabel=label, yscale="log")
-        axis.sharey(axes[0, 0])
     axes[0, 0].set_ylabel("how many (log scale)")
     return figure
 
@@ -211,7 +214,9 @@ def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, ba
 
 
 def _plain_ticks(axis: mpl.axis.Axis) -> None:
-    """Label a logarithmic axis with plain numbers."""
+    """Label a logarithmic axis with plain numbers, at 1, 2 and 5 where it spans less than two decades."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())
 

@@ -43,8 +43,10 @@ RECIPES = {
     "5-percent": GradualRecipe(sparsity=0.9501, pruning_epochs=20, tuning_epochs=10),
     "2-percent": GradualRecipe(sparsity=0.9801, pruning_epochs=30, tuning_epochs=15),
 }
-"""Sparsities a hair above 95 and 98 %, so that "at most 5 %" and "at most 2 %" of the weights are kept after rounding;
-learning rate and epochs were chosen on the validation split, with seed 0."""
+"""Sparsities a hair above 95 and 98 %, so that "at most 5 %" and "at most 2 %" of the weights are kept after rounding.
+
+Learning rate, epochs and loss were chosen on the validation split, with seed 0: with a teacher's share of 0.7 the
+network of 2 % made 2.04 % errors there instead of 1.76 %, so none of them is distilled."""
 
 NAMES = tuple(f"{SOURCE}-{size}-seed{seed}" for size in RECIPES for seed in SEEDS)
 """The checkpoints, such as "LeNet300100-5-percent-seed0"."""
@@ -85,7 +87,6 @@ def train_gradual_checkpoint(name: str) -> dict[str, object]:
         "recipe": {**vars(recipe)},
         "distilled": recipe.teacher_share > 0,
         "epochs": recipe.pruning_epochs + recipe.tuning_epochs,
-        "best_tuning_epoch": history.best_epoch + 1,
         "sparsity": mask_sparsity(pruner.masks),
         "nonzeros": count_nonzero(model),
         "validation_accuracy": history.validation_accuracy[history.best_epoch],

@@ -110,6 +110,7 @@ def execute_in_place(path: Path) -> None:
     environment = os.environ | {QUIET_VARIABLE: "1", RESULTS_VARIABLE: str(ROOT / "build" / "execute" / "results")}
     client = NotebookClient(
         notebook,
+        config=_encrypted(),
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
@@ -208,6 +209,7 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
                 cwd=str(path.parent),
                 kernel_name="python3",
                 execution_timeout=CELL_TIMEOUT,
+                config=_encrypted(),
             )
         except PapermillExecutionError as error:
             failure = _describe(error, path, folder / path.name)
@@ -218,6 +220,13 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
         content = {"fingerprint": fingerprint, "seconds": outcome.seconds, "peak_memory_mb": outcome.peak_memory_mb}
         replace_file(_stamp(output, path.stem), json.dumps(content).encode())
     return outcome
+
+
+def _encrypted() -> object:
+    """Return the setting that encrypts the traffic with a kernel where it can be; without it each kernel warns."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 def _describe(error: object, path: Path, executed: Path) -> str:

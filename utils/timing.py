@@ -6,6 +6,7 @@ waits for the GPU.
 """
 
 import functools
+import logging
 import os
 import statistics
 import sys
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 import psutil
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from utils.arguments import require_int, require_module
 
@@ -78,16 +78,16 @@ def compare(
     _require_mapping("candidates", candidates)
     repeats = require_int("repeats", repeats, minimum=1)
     threads = require_int("threads", threads, minimum=1)
-    timers = {}
+    stopwatches = {}
     for name, function in candidates.items():
         if not callable(function):
             raise TypeError(f"candidate {name!r} must be a function without arguments, got {type(function).__name__}")
-        timers[name] = Timer("function()", globals={"function": function}, num_threads=threads)
-    calls = {name: _calls_a_block(timer) for name, timer in timers.items()}
-    samples: dict[str, list[float]] = {name: [] for name in timers}
+        stopwatches[name] = _stopwatch(function, threads)
+    calls = {name: _calls_a_block(stopwatch) for name, stopwatch in stopwatches.items()}
+    samples: dict[str, list[float]] = {name: [] for name in stopwatches}
     for _ in range(repeats):
-        for name, timer in timers.items():
-            samples[name].append(timer.timeit(calls[name]).median)
+        for name, stopwatch in stopwatches.items():
+            samples[name].append(stopwatch(calls[name]))
     return {name: Timing(tuple(values), threads) for name, values in samples.items()}
 
 
@@ -160,7 +160,17 @@ def _require_mapping(name: str, value: object) -> None:
         raise ValueError(f"{name} is empty: give at least one to time")
 
 
-def _calls_a_block(timer: Timer) -> int:
+def _stopwatch(function: Callable[[], object], threads: int) -> Callable[[int], float]:
+    """Return a function that makes a number of calls and returns the seconds that one of them took."""
+    # the import warns where a CUDA toolkit is installed without a GPU; the environment stamp says that more clearly
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    timer = Timer("function()", globals={"function": function}, num_threads=threads)
+    return lambda calls: timer.timeit(calls).median
+
+
+def _calls_a_block(stopwatch: Callable[[int], float]) -> int:
     """Return how many calls fill `SHORTEST_BLOCK`, after a warm-up."""
-    timer.timeit(3)
-    return max(1, round(SHORTEST_BLOCK / timer.timeit(3).median))
+    stopwatch(3)
+    return max(1, round(SHORTEST_BLOCK / stopwatch(3)))

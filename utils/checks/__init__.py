@@ -116,11 +116,11 @@ def same(received: Any, expected: Any, *, tolerance: float = 0.0) -> bool:
         return all(same(r, e, tolerance=tolerance) for r, e in zip(received, expected, strict=True))
     if isinstance(expected, bool | str | set | frozenset | type(None)):
         return type(received) is type(expected) and received == expected
+    if isinstance(received, bool | str):
+        return False
     try:
         number = float(received)
     except (TypeError, ValueError, RuntimeError):
-        return False
-    if isinstance(received, bool):
         return False
     return number == expected or math.isclose(number, expected, rel_tol=tolerance, abs_tol=tolerance)
 

@@ -1,0 +1,135 @@
+"""How the narrow networks in `data/checkpoints/` were made, for notebook 03: channels removed, then long training.
+
+Each entry of `PRUNED` starts from a dense checkpoint of the course, keeps the channels with the largest L1 norms and
+trains what is left. To make one again: `train_pruned_checkpoint("LeNet300100-pruned-64-32")`.
+"""
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from utils.arguments import require_module
+from utils.data import load
+from utils.models import LeNet5, LeNet300100, load_checkpoint, save_checkpoint
+from utils.pruning import group_scores, keep_best, shrink_lenet5, shrink_lenet300100
+from utils.runtime import pick_device, seed_everything
+from utils.training import Recipe, cross_entropy, distillation, evaluate, fit
+
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedRecipe:
+    """How one narrow network is made.
+
+    Args:
+        source: name of the dense checkpoint, which is the teacher too.
+        arguments: of the constructor of the narrow network, such as `{"channels": (4, 10), "hidden": 32}`.
+        training: how the narrow network is trained.
+        distilled: whether it follows the dense network's answers beside the labels.
+        inherited: whether it keeps weights of the dense network, or starts from scratch: the control.
+    """
+
+    source: str
+    arguments: Mapping[str, object]
+    training: Recipe
+    distilled: bool = True
+    inherited: bool = True
+
+
+PRUNED = {
+    "LeNet5-pruned-4-10-32": PrunedRecipe(
+        source="LeNet5",
+        arguments={"channels": (4, 10), "hidden": 32},
+        training=Recipe(epochs=30, batch_size=256, learning_rate=6e-3, weight_decay=0.02, shift=1),
+    ),
+}
+"""The shipped networks by name. Widths, learning rates and epochs were chosen on validation and on the clock."""
+
+TEMPERATURE, TEACHER_SHARE = 2.0, 0.9
+"""Of the distillation."""
+
+
+def kept_channels(dense: nn.Module, arguments: Mapping[str, object], *, n: float = 1) -> dict[str, torch.Tensor]:
+    """Return the outputs that stay in each layer but the last: those with the largest L_n norms, in their order.
+
+    Args:
+        dense: a LeNet5 or LeNet300100.
+        arguments: widths of the narrow network, as its constructor takes them.
+        n: of the norm; see `pruning.group_scores`.
+
+    Returns:
+        indices by name of the layer, in the order of the layers.
+
+    Raises:
+        TypeError: `dense` is another network.
+        ValueError: a width is larger than the dense one.
+
+    >>> {name: len(kept) for name, kept in kept_channels(LeNet300100(), {"hidden": (64, 32)}).items()}
+    {'fc1': 64, 'fc2': 32}
+    """
+    if isinstance(dense, LeNet5):
+        widths = dict(zip(("conv1", "conv2", "fc1"), (*arguments["channels"], arguments["hidden"]), strict=True))
+    elif isinstance(dense, LeNet300100):
+        widths = dict(zip(("fc1", "fc2"), arguments["hidden"], strict=True))
+    else:
+        raise TypeError(f"dense must be a LeNet5 or a LeNet300100, got {type(require_module('dense', dense)).__name__}")
+    return {
+        name: keep_best(group_scores(dense.get_submodule(name).weight, n=n), width) for name, width in widths.items()
+    }
+
+
+def remove_channels(dense: nn.Module, kept: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Return the narrow network with only the channels that `kept_channels` names.
+
+    Raises:
+        TypeError, ValueError: see `pruning.shrink_lenet5` and `pruning.shrink_lenet300100`.
+    """
+    shrink = shrink_lenet5 if isinstance(dense, LeNet5) else shrink_lenet300100
+    return shrink(dense, *kept.values())
+
+
+def train_pruned_checkpoint(name: str) -> dict[str, object]:
+    """Remove channels from a dense network, train the rest by its recipe, write its checkpoint and card.
+
+    The epoch is chosen on validation; the test split is looked at once, for the card.
+
+    Returns:
+        What the card says beside the digest: source, arguments of the constructor, kept channels, seed, training,
+        whether distilled and whether inherited, accuracies, versions.
+
+    Raises:
+        ValueError: there is no recipe of that name.
+    """
+    if name not in PRUNED:
+        raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(PRUNED)}")
+    recipe, splits, device = PRUNED[name], load(), pick_device()
+    seed_everything(SEED)
+    dense = load_checkpoint(recipe.source)
+    kept = kept_channels(dense, recipe.arguments)
+    if recipe.inherited:
+        model = remove_channels(dense, kept)
+    else:
+        model = type(dense)(**recipe.arguments)
+    loss = cross_entropy
+    if recipe.distilled:
+        loss = distillation(dense.to(device), temperature=TEMPERATURE, teacher_share=TEACHER_SHARE)
+    history = fit(model.to(device), splits.train, recipe.training, validation=splits.validation, loss=loss)
+    about = {
+        "source": recipe.source,
+        "arguments": dict(recipe.arguments),
+        "kept": {layer: channels.tolist() for layer, channels in kept.items()} if recipe.inherited else None,
+        "seed": SEED,
+        "recipe": {**vars(recipe.training)},
+        "distilled": recipe.distilled,
+        "inherited": recipe.inherited,
+        "best_epoch": history.best_epoch + 1,
+        "validation_accuracy": history.validation_accuracy[history.best_epoch],
+        "test_accuracy": evaluate(model, splits.test).accuracy,
+        "versions": {package: importlib.metadata.version(package) for package in ("torch", "numpy", "safetensors")},
+    }
+    save_checkpoint(model, name, **about)
+    return about
