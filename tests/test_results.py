@@ -11,16 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils import results
-from utils.results import (
-    ClaimError,
-    ResultsError,
-    begin,
-    claim,
-    claim_about_time,
-    read_results,
-    record,
-    results_folder,
-)
+from utils.results import ClaimError, ResultsError, begin, claim, claim_about_time, read_results, record, results_folder
 from utils.runtime import ROOT
 
 NOTEBOOK = "02_unstructured_pruning"

@@ -102,6 +102,7 @@ def curves(
     labels: tuple[str, str],
     reference: tuple[str, float] | None = None,
     bands: Mapping[str, tuple[Series, Series]] | None = None,
+    logarithmic: str = "",
 ) -> Figure:
     """Draw one line for each name over a common x, with an optional dashed reference and bands of spread.
 
@@ -111,10 +112,13 @@ def curves(
         labels: of the x and y axes, with units.
         reference: name and height of a dashed horizontal line, such as the dense network.
         bands: lower and upper y values for some of the names.
+        logarithmic: the axes to make logarithmic, "x", "y" or "xy".
 
     Raises:
-        ValueError: a line or band is not as long as x.
+        ValueError: a line or band is not as long as x, or `logarithmic` names another axis.
     """
+    if logarithmic not in ("", "x", "y", "xy"):
+        raise ValueError(f'logarithmic must be "", "x", "y" or "xy", got {logarithmic!r}')
     figure, axes = new()
     axis = axes[0, 0]
     for index, (name, y) in enumerate(lines.items()):
@@ -127,6 +131,9 @@ def curves(
     if reference is not None:
         axis.axhline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
     axis.set(xlabel=labels[0], ylabel=labels[1])
+    for name in logarithmic:
+        axis.set(**{f"{name}scale": "log"})
+        _plain_ticks(getattr(axis, f"{name}axis"))
     axis.legend()
     return figure
 
@@ -209,7 +216,7 @@ def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, ba
     )
     _plain_ticks(axis.xaxis)
     _plain_ticks(axis.yaxis)
-    axis.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

@@ -45,7 +45,7 @@ PRUNED = {
         source="LeNet5",
         arguments={"channels": (4, 10), "hidden": 32},
         training=Recipe(epochs=30, batch_size=256, learning_rate=6e-3, weight_decay=0.02, shift=1),
-    ),
+    )
 }
 """The shipped networks by name. Widths, learning rates and epochs were chosen on validation and on the clock."""
 

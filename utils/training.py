@@ -10,14 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arguments import (
-    require_fraction,
-    require_int,
-    require_module,
-    require_number,
-    require_seed,
-    require_tensor,
-)
+from utils.arguments import require_fraction, require_int, require_module, require_number, require_seed, require_tensor
 from utils.data import Split, require_split
 from utils.runtime import progress_wanted
 

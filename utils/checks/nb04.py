@@ -24,7 +24,16 @@ def independent_draws(answer: Callable) -> None:
             all_survive *= 1.0 - lost
         return mean, math.sqrt(variance), 1.0 - all_survive
 
-    cases = [(1, 1, 0.5), (1, 2, 0.5), (2, 1, 0.5), (2, 2, 0.25), (3, 4, 0.0), (3, 4, 1.0), (10, 100, 0.9), (50, 40, 0.95)]
+    cases = [
+        (1, 1, 0.5),
+        (1, 2, 0.5),
+        (2, 1, 0.5),
+        (2, 2, 0.25),
+        (3, 4, 0.0),
+        (3, 4, 1.0),
+        (10, 100, 0.9),
+        (50, 40, 0.95),
+    ]
     check_cases(answer, [(case, specification(*case)) for case in cases], tolerance=1e-6)
 
 
@@ -39,7 +48,13 @@ def sign_flip(answer: Callable) -> None:
         return len(as_far) / len(patterns)
 
     cases = [[3], [-3], [0], [2, 1], [2, -1], [1, 1], [-4, -4], [5, 5, -1], [0, 0, 7], [3, -3, 0], [-2, -9, -4]]
-    cases += [[12, 7, 9, 15, 4], [12, -7, 9, 15, -4], [40, 10, 50, -10, 60], [0, 0, 0, 0, 0], [-1, 2, -3, 4, -5, 6, -7, 8]]
+    cases += [
+        [12, 7, 9, 15, 4],
+        [12, -7, 9, 15, -4],
+        [40, 10, 50, -10, 60],
+        [0, 0, 0, 0, 0],
+        [-1, 2, -3, 4, -5, 6, -7, 8],
+    ]
     check_cases(answer, [((case,), specification(case)) for case in cases], tolerance=1e-9)
 
 
