@@ -1,0 +1,56 @@
+"""A claim that cannot fail says nothing: each notebook is broken on purpose, and the claim about it must notice."""
+
+import ast
+
+import pytest
+
+from tests.notebooks import code
+from utils.results import ClaimError
+from utils.runtime import ROOT
+
+# (notebook, what stands there, what breaks it, the claim that must fail); those before the first training are quick
+BROKEN = [
+    ("00_start_here", 'load_checkpoint("LiteNetMLP")', 'build("LiteNetMLP").eval()', "the network reads at least 98 %"),
+    ("00_start_here", "784 * 256 + 256 + 256 * 10 + 10", "784 * 256 + 256 * 10", "the counter finds the same"),
+    ("00_start_here", "saved_bytes(dense)\n", "saved_bytes(dense) // 2\n", "the file is those 814,120 bytes"),
+    ("00_start_here", "argsort(stable=True)", "argsort(descending=True)", "setting half of the weights to zero"),
+    ("00_start_here", "saved_bytes(pruned) ==", "saved_bytes(pruned.half()) ==", "the pruned network's file is exactly"),
+    ("00_start_here", ".round().to(torch.int8)", ".floor().to(torch.int8)", "no weight moves by more than half a step"),
+    ("00_start_here", ".round().to(torch.int8)", ".round()", "the file with both is at least 6 times smaller"),
+    ("00_start_here", "(dense, prune_smallest, 0.5)", "(dense, prune_smallest, 0.45)", "of the rebuilt network"),
+    ("00_start_here", "torch.randperm(weight.numel())", "weight.abs().flatten().argsort()", "with 70 % of the weights"),
+    ("00_start_here", "ALLOWED_DROP = 0.005", "ALLOWED_DROP = 0.5", "on the test split the small network"),
+    (
+        "00_start_here",
+        '"small": small}, one_digit',
+        '"small": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))}, one_digit',
+        "the small network is not faster",
+    ),
+    ("01_measuring_a_network", "* in_features + out_features,", "* in_features,", "the sums for LiteNetMLP"),
+    ("01_measuring_a_network", "weights * side**2", "weights * side", "the sums for LiteNetCNN"),
+    ("01_measuring_a_network", 'mlp = networks["LiteNetMLP"]', "mlp = LiteNetMLP().half()", "in memory: four bytes"),
+    ("01_measuring_a_network", "(to_safetensors(mlp))", "(2 * to_safetensors(mlp))", "on the disk: the same"),
+    ("01_measuring_a_network", "Adam(mlp.parameters())", "SGD(mlp.parameters(), lr=1)", "training with Adam holds"),
+]
+
+
+def break_and_run(name, old, new):
+    """Run a notebook's cells in this process, with `old` replaced by `new`, and return the claim that failed."""
+    sources = [cell.source for cell in code(ROOT / "notebooks" / f"{name}.ipynb")]
+    assert any(old in source for source in sources), f"{old!r} no longer stands in {name}"
+    namespace = {}
+    for source in sources:
+        changed = source.replace(old, new)
+        ast.parse(changed)
+        try:
+            exec(changed, namespace)
+        except ClaimError as error:
+            return str(error)
+    return "every claim held"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "old", "new", "claim"), BROKEN, ids=[f"{b[0][:2]}: {b[3]}" for b in BROKEN])
+def test_breaking_the_technique_breaks_the_claim(name, old, new, claim, monkeypatch):
+    monkeypatch.setattr("utils.figures.display", lambda *_, **__: None)
+    assert f"does not hold: {claim}" in break_and_run(name, old, new)
