@@ -18,9 +18,6 @@ from torch.nn import functional as F
 from utils.arguments import require_int, require_seed
 from utils.runtime import ROOT
 
-MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
-"""Mean and standard deviation of the training pixels, rounded as they are usually quoted."""
-
 VALIDATION_EVERY = 12
 """Every twelfth training image, in the order of the labels, goes to validation: 5,000 of 60,000, each digit alike."""
 
@@ -82,7 +79,8 @@ def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = Fa
     Args:
         name: "mnist", "fashion_mnist" or "cifar10".
         root: the folder that holds the files; by default `data/<name>` of the course.
-        normalized: subtract `MNIST_MEAN` and divide by `MNIST_STD`. The course's networks take values in [0, 1].
+        normalized: shift and scale each channel so that its pixels have mean 0 and standard deviation 1 over the
+            training split. The course's networks take values in [0, 1], as they come without.
 
     Raises:
         ValueError: unknown name.
@@ -97,7 +95,9 @@ def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = Fa
     splits = _LOADERS[name](root)
     if not normalized:
         return splits
-    return Splits(*(Split((s.images - MNIST_MEAN) / MNIST_STD, s.labels) for s in splits))
+    pixels = splits.train.images
+    mean, std = pixels.mean(dim=(0, 2, 3), keepdim=True), pixels.std(dim=(0, 2, 3), keepdim=True)
+    return Splits(*(Split((s.images - mean) / std, s.labels) for s in splits))
 
 
 def calibration_batches(train: Split, *, batches: int, batch_size: int, seed: int) -> list[torch.Tensor]:

@@ -225,7 +225,8 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
 
     Args:
         name: the file's name without its ending; those of the course are named after the class, `"LeNet5"`.
-        model: the network to fill; by default a new one of the class that the card names.
+        model: the network to fill; by default a new one of the class that the card names, with the card's "arguments"
+            if it has any: a narrow network is not of the class's default widths.
         folder: where the checkpoint lies.
 
     Raises:
@@ -249,13 +250,19 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
     if model is None:
         if card["model"] not in tuple(MODELS):
             raise _checkpoint_error(path.with_suffix(".json"), f"names {card['model']!r}, no network of the course")
-        model = build(card["model"])
-    try:
-        require_module("model", model).load_state_dict(tensors)
-    except RuntimeError as error:
+        try:
+            model = MODELS[card["model"]](**card.get("arguments", {}))
+        except (TypeError, ValueError) as error:
+            raise _checkpoint_error(path.with_suffix(".json"), f"has arguments that do not fit: {error}") from None
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    wanted = {key: tuple(value.shape) for key, value in require_module("model", model).state_dict().items()}
+    if found != wanted:  # compared first: a failing load_state_dict would leave the model half overwritten
+        differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
         raise CheckpointError(
-            f"{path.name} does not fit this {type(model).__name__}; pass one of the form it was saved from: {error}"
-        ) from None
+            f"{path.name} does not fit this {type(model).__name__}; pass one of the form it was saved from. "
+            f"{differing[0]} is {found.get(differing[0])} in the file, {wanted.get(differing[0])} in the network"
+        )
+    model.load_state_dict(tensors)
     return model.eval()
 
 
