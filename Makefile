@@ -35,7 +35,7 @@ lab: $(READY) ## open JupyterLab in the browser, on this machine only
 report: $(READY) ## print the report of the last run again
 	$(RUN) -m utils report
 
-checkpoints: $(READY) ## train the networks in data/checkpoints/ again (about a quarter of an hour)
+checkpoints: $(READY) ## train the networks in data/checkpoints/ again (about an hour)
 	$(RUN) -m utils checkpoints
 
 constraints: $(READY) ## write constraints.txt from what is installed, after a change of requirements.txt

@@ -14,7 +14,12 @@ BROKEN = [
     ("00_start_here", "784 * 256 + 256 + 256 * 10 + 10", "784 * 256 + 256 * 10", "the counter finds the same"),
     ("00_start_here", "saved_bytes(dense)\n", "saved_bytes(dense) // 2\n", "the file is those 814,120 bytes"),
     ("00_start_here", "argsort(stable=True)", "argsort(descending=True)", "setting half of the weights to zero"),
-    ("00_start_here", "saved_bytes(pruned) ==", "saved_bytes(pruned.half()) ==", "the pruned network's file is exactly"),
+    (
+        "00_start_here",
+        "saved_bytes(pruned) ==",
+        "saved_bytes(pruned.half()) ==",
+        "the pruned network's file is exactly",
+    ),
     ("00_start_here", ".round().to(torch.int8)", ".floor().to(torch.int8)", "no weight moves by more than half a step"),
     ("00_start_here", ".round().to(torch.int8)", ".round()", "the file with both is at least 6 times smaller"),
     ("00_start_here", "(dense, prune_smallest, 0.5)", "(dense, prune_smallest, 0.45)", "of the rebuilt network"),

@@ -26,6 +26,8 @@ LAYERS = [
     "figures",
     "checks",
     "checkpoints",
+    "pruned_checkpoints",
+    "gradual_checkpoints",
     "runner",
     "report",
     "__main__",

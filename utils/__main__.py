@@ -91,10 +91,16 @@ def _execute(options: argparse.Namespace) -> int:
 
 
 def _checkpoints(options: argparse.Namespace) -> int:
-    from utils import checkpoints
+    from utils.checkpoints import RECIPES, train_checkpoint
+    from utils.gradual_checkpoints import NAMES, train_gradual_checkpoint
+    from utils.pruned_checkpoints import PRUNED, train_pruned_checkpoint
 
-    for name in options.names or checkpoints.RECIPES:
-        about = checkpoints.train_checkpoint(name)
+    makers = dict.fromkeys(RECIPES, train_checkpoint)  # the dense ones first: the others start from them
+    makers |= dict.fromkeys(PRUNED, train_pruned_checkpoint) | dict.fromkeys(NAMES, train_gradual_checkpoint)
+    for name in options.names or makers:
+        if name not in makers:
+            raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(makers)}")
+        about = makers[name](name)
         print(f"{name}: validation {about['validation_accuracy']:.2%}, test {about['test_accuracy']:.2%}")
     return 0
 

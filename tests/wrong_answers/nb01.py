@@ -1,14 +1,6 @@
-"""Plausible wrong answers to the exercises, at least three for each; the checks must refuse every one."""
+"""Wrong answers to the exercises of notebook 01."""
 
 WRONG_ANSWERS = {
-    "00.1": [
-        lambda count, bits: count * bits // 8,  # forgets the last, partly filled byte
-        lambda count, bits: count * bits // 8 + 1,  # one too many where the last byte is full
-        lambda count, bits: -(-count // 8) * bits,  # rounds the count instead of the bits
-        lambda count, bits: count * -(-bits // 8),  # whole bytes for each number: not packed
-        lambda count, bits: count * bits / 8,  # a fraction of a byte
-        lambda count, bits: None,
-    ],
     "01.1": [
         lambda: (430_500, 2_293_000),  # biases forgotten
         lambda: (431_080, 2_293_580),  # biases counted as multiply-accumulates
