@@ -67,7 +67,7 @@ def true_statements(answer: Callable) -> None:
             "A": "look at the file after prune.remove, and at what became of weight_orig and weight_mask.",
             "C": "we timed it: a dense product does not look whether a factor is zero.",
             "E": "the pattern is a mask like any other, unless the hardware has units made for it.",
-            "F": "written into the weights, a zero has a gradient like any other weight; what happened without the hook?",
+            "F": "written into the weights, a zero has a gradient like any weight; what happened without the hook?",
         },
         why_missing={
             "B": "write down the bytes of one kept value with its column, and of one dense value of 8 bits.",

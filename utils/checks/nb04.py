@@ -65,9 +65,9 @@ def true_statements(answer: Callable) -> None:
         answer,
         right={"B", "E"},
         why_wrong={
-            "A": "the L1 norm of a single number is |w|, its L2 norm the root of w squared; we counted the differences.",
-            "C": "with five seeds the standard error itself is uncertain; look at what the simulation of equal criteria gave.",
-            "D": "look at how the gaps before retraining compare with those after it: some of them shrink to nearly nothing.",
+            "A": "the L1 norm of one number is |w|, its L2 norm the root of w squared; we counted the differences.",
+            "C": "with five seeds the standard error itself is uncertain; look at what the simulation gave.",
+            "D": "compare the gaps before retraining with those after it: some shrink to nearly nothing.",
             "F": "it was one network, pruned five times by the same rule; other networks were never looked at.",
         },
         why_missing={
