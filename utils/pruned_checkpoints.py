@@ -28,7 +28,7 @@ class PrunedRecipe:
 
     Args:
         source: name of the dense checkpoint, which is the teacher too.
-        arguments: of the constructor of the narrow network, such as `{"channels": (3, 8), "hidden": 64}`.
+        arguments: of the constructor of the narrow network, such as `{"channels": (3, 12), "hidden": 64}`.
         training: how the narrow network is trained.
         distilled: whether it follows the dense network's answers instead of the labels.
     """
@@ -43,11 +43,11 @@ LENET5 = Recipe(epochs=30, batch_size=256, learning_rate=6e-3, weight_decay=0.02
 MLP = Recipe(epochs=30, learning_rate=2e-3, weight_decay=0.02, shift=1)
 
 PRUNED = {
-    "LeNet5-pruned-3-8-64": PrunedRecipe(
-        source="LeNet5", arguments={"channels": (3, 8), "hidden": 64}, training=LENET5
+    "LeNet5-pruned-3-12-64": PrunedRecipe(
+        source="LeNet5", arguments={"channels": (3, 12), "hidden": 64}, training=LENET5
     ),
-    "LeNet5-pruned-3-8-64-labels": PrunedRecipe(
-        source="LeNet5", arguments={"channels": (3, 8), "hidden": 64}, training=LENET5, distilled=False
+    "LeNet5-pruned-3-12-64-labels": PrunedRecipe(
+        source="LeNet5", arguments={"channels": (3, 12), "hidden": 64}, training=LENET5, distilled=False
     ),
     "LeNet300100-pruned-80-40": PrunedRecipe(source="LeNet300100", arguments={"hidden": (80, 40)}, training=MLP),
 }
