@@ -89,7 +89,7 @@ def test_training_again_gives_the_same_file(tmp_path, monkeypatch, mnist, distil
     recipe = PrunedRecipe(
         source="LeNet300100",
         arguments={"hidden": (30, 20)},
-        training=Recipe(epochs=3, batch_size=50, shift=1),
+        training=Recipe(epochs=12, batch_size=20, learning_rate=2e-3),
         distilled=distilled,
     )
     monkeypatch.setattr(pruned_checkpoints, "load", lambda: small)
