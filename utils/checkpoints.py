@@ -1,10 +1,8 @@
 """How the networks in `data/checkpoints/` were trained; `make checkpoints` trains them again."""
 
-import importlib.metadata
-
 from utils.data import load
 from utils.models import build, save_checkpoint
-from utils.runtime import pick_device, seed_everything
+from utils.runtime import library_versions, pick_device, seed_everything
 from utils.training import Recipe, evaluate, fit
 
 SEED = 0
@@ -46,7 +44,7 @@ def train_checkpoint(name: str) -> dict[str, object]:
         "best_epoch": history.best_epoch + 1,
         "validation_accuracy": history.validation_accuracy[history.best_epoch],
         "test_accuracy": evaluate(model, splits.test).accuracy,
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "numpy", "safetensors")},
+        "versions": library_versions(),
     }
     save_checkpoint(model, name, **about)
     return about

@@ -5,14 +5,13 @@ final mask, where the epoch is chosen on validation.
 """
 
 import copy
-import importlib.metadata
 from dataclasses import dataclass
 
 from utils.accounting import count_nonzero
 from utils.data import load
 from utils.models import load_checkpoint, save_checkpoint
 from utils.pruning import GradualPruner, keep_masks, mask_sparsity
-from utils.runtime import pick_device, seed_everything
+from utils.runtime import library_versions, pick_device, seed_everything
 from utils.training import Recipe, cross_entropy, distillation, evaluate, fit
 
 SOURCE = "LeNet300100"
@@ -91,7 +90,7 @@ def train_gradual_checkpoint(name: str) -> dict[str, object]:
         "nonzeros": count_nonzero(model),
         "validation_accuracy": history.validation_accuracy[history.best_epoch],
         "test_accuracy": evaluate(model, splits.test).accuracy,
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "numpy", "safetensors")},
+        "versions": library_versions(),
     }
     save_checkpoint(model, name, **about)
     return about

@@ -4,7 +4,6 @@ Each entry of `PRUNED` starts from a dense checkpoint of the course, keeps the c
 trains what is left. To make one again: `train_pruned_checkpoint("LeNet300100-pruned-80-40")`.
 """
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from utils.arguments import require_module
 from utils.data import Split, load
 from utils.models import LeNet5, LeNet300100, load_checkpoint, save_checkpoint
 from utils.pruning import group_scores, keep_best, shrink_lenet5, shrink_lenet300100
-from utils.runtime import pick_device, seed_everything
+from utils.runtime import library_versions, pick_device, seed_everything
 from utils.training import Recipe, cross_entropy, evaluate, fit, logits
 
 SEED = 0
@@ -142,7 +141,7 @@ def train_pruned_checkpoint(name: str) -> dict[str, object]:
         "best_epoch": history.best_epoch + 1,
         "validation_accuracy": history.validation_accuracy[history.best_epoch],
         "test_accuracy": evaluate(model, splits.test).accuracy,
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "numpy", "safetensors")},
+        "versions": library_versions(),
     }
     save_checkpoint(model, name, **about)
     return about

@@ -105,6 +105,15 @@ def replace_file(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide what a training run gives, for the card of a checkpoint.
+
+    >>> sorted(library_versions())
+    ['numpy', 'safetensors', 'torch']
+    """
+    return {package: importlib.metadata.version(package) for package in ("torch", "numpy", "safetensors")}
+
+
 @functools.cache
 def _processor() -> tuple[str, str]:
     """Return the processor's name and the instruction sets that matter here, both as text."""
