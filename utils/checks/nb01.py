@@ -45,6 +45,6 @@ def true_statements(answer: Callable) -> None:
         },
         why_missing={
             "B": "work out the operations for each byte of a linear layer at batch 1 and look at the roofline.",
-            "C": "what else takes time at batch 1, beside multiplying? Look at the flat part of the curves.",
+            "C": "what else takes time at batch 1, beside multiplying? Look at the left end of the curves.",
         },
     )
