@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torchvision import datasets
 
-from utils.data import DataError, Split, Splits, as_rgb32, calibration_batches, load, read_idx, require_split
+from utils.data import Split, Splits, as_rgb32, calibration_batches, load, require_split
+from utils.mnist import DataError, read_idx
 from utils.runtime import ROOT
 
 MNIST = ROOT / "data" / "mnist"

@@ -3,6 +3,8 @@
 import ast
 import importlib.metadata
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -16,6 +18,7 @@ from utils.runtime import ROOT
 LAYERS = [
     "arguments",
     "runtime",
+    "mnist",
     "data",
     "models",
     "training",
@@ -130,3 +133,9 @@ def test_only_keras_tools_imports_tensorflow():
             assert not re.search(
                 r"^\s*(import|from) (tensorflow|keras)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
             )
+
+
+def test_what_a_keras_notebook_imports_leaves_pytorch_alone():
+    modules = ("mnist", "results", "timing", "figures", "checks", "runtime")
+    lines = [f"import utils.{module}" for module in modules] + ["import sys", "sys.exit('torch' in sys.modules)"]
+    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 0

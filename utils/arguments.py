@@ -1,9 +1,15 @@
-"""Checks on arguments that several modules share: each error says what was received and what is legal."""
+"""Checks on arguments that several modules share: each error says what was received and what is legal.
+
+PyTorch is imported only where it is needed, here and in `runtime` and `timing`: a notebook that computes with
+TensorFlow loads these modules without it.
+"""
 
 import math
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def require_int(name: str, value: object, *, minimum: int = 0) -> int:
@@ -87,16 +93,19 @@ def require_fraction(name: str, value: object) -> float:
         raise ValueError(f"{error}; write 80 % as 0.8") from None
 
 
-def require_tensor(name: str, value: object) -> torch.Tensor:
+def require_tensor(name: str, value: object) -> "torch.Tensor":
     """Return `value` if it is a floating-point tensor with at least one element and no NaN or infinity.
 
     Raises:
         TypeError: not a tensor, or not of a floating-point dtype.
         ValueError: empty, or not finite.
 
+    >>> import torch
     >>> require_tensor("weight", torch.ones(2, 3)).shape
     torch.Size([2, 3])
     """
+    import torch
+
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if not value.is_floating_point():
@@ -109,15 +118,18 @@ def require_tensor(name: str, value: object) -> torch.Tensor:
     return value
 
 
-def require_module(name: str, value: object) -> torch.nn.Module:
+def require_module(name: str, value: object) -> "torch.nn.Module":
     """Return `value` if it is a `torch.nn.Module`.
 
     Raises:
         TypeError: it is not; a class passed instead of an instance is named as such.
 
+    >>> import torch
     >>> require_module("model", torch.nn.Linear(2, 2))
     Linear(in_features=2, out_features=2, bias=True)
     """
+    import torch
+
     if isinstance(value, torch.nn.Module):
         return value
     if isinstance(value, type) and issubclass(value, torch.nn.Module):

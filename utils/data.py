@@ -4,10 +4,7 @@ Images are float32 tensors of shape (N, channels, height, width) with values in 
 """
 
 import functools
-import gzip
-import hashlib
 import urllib.error
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,22 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from utils.arguments import require_int, require_seed
+from utils.mnist import DataError, held_out_for_validation, mnist_arrays
 from utils.runtime import ROOT
-
-VALIDATION_EVERY = 12
-"""Every twelfth training image, in the order of the labels, goes to validation: 5,000 of 60,000, each digit alike."""
-
-IDX_DIGESTS = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
-"""SHA-256 of each decompressed IDX file."""
-
-
-class DataError(RuntimeError):
-    """A data file is missing or is not what it should be; the message says which and how to restore it."""
 
 
 class Split(NamedTuple):
@@ -142,15 +125,8 @@ def as_rgb32(images: torch.Tensor) -> torch.Tensor:
     return F.pad(images, (2, 2, 2, 2)).repeat(1, 3, 1, 1)
 
 
-def _splits(images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray) -> Splits:
-    """Hold out a fixed, stratified validation split: every twelfth image in the stable order of the labels."""
-    held_out = np.zeros(len(labels), dtype=bool)
-    held_out[np.argsort(labels, kind="stable")[::VALIDATION_EVERY]] = True
-    return Splits(
-        _split(images[~held_out], labels[~held_out]),
-        _split(images[held_out], labels[held_out]),
-        _split(test_images, test_labels),
-    )
+def _load_mnist(root: Path) -> Splits:
+    return Splits(*(_split(digits.images, digits.labels) for digits in mnist_arrays(root)))
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:
@@ -158,56 +134,6 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
     if pixels.ndim == 3:
         pixels = pixels.unsqueeze(1)  # (N, 28, 28) -> (N, 1, 28, 28)
     return Split(pixels, torch.tensor(labels, dtype=torch.int64))
-
-
-# --- MNIST: the IDX files -------------------------------------------------------------------------------------------
-
-
-def _load_mnist(root: Path) -> Splits:
-    return _splits(*_mnist_arrays(root))
-
-
-@functools.cache
-def _mnist_arrays(root: Path) -> tuple[np.ndarray, ...]:
-    """Return training images and labels, test images and labels as uint8; cached, so checked once per process."""
-    return tuple(read_idx(root / f"{name}.gz") for name in IDX_DIGESTS)
-
-
-def read_idx(path: str | Path) -> np.ndarray:
-    """Read one of the four gzipped IDX files of MNIST after checking its digest.
-
-    Format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a big-endian int32,
-    then the values (LeCun, Cortes and Burges, "The MNIST database", section "File formats").
-
-    Raises:
-        ValueError: the file's name is not one of the four.
-        DataError: missing, truncated, corrupted or swapped.
-    """
-    path = Path(path)
-    name = path.name.removesuffix(".gz")
-    if name not in IDX_DIGESTS:
-        raise ValueError(f"{path.name} is not a file of MNIST; they are {', '.join(n + '.gz' for n in IDX_DIGESTS)}")
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except FileNotFoundError:
-        raise _data_error(path, "is missing") from None
-    except EOFError:
-        raise _data_error(path, "is truncated: its gzip stream ends too early") from None
-    except (OSError, zlib.error) as error:
-        raise _data_error(path, f"cannot be read: {error}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != IDX_DIGESTS[name]:
-        others = [other for other, known in IDX_DIGESTS.items() if known == digest]
-        raise _data_error(path, f"holds the content of {others[0]}.gz" if others else "has the wrong SHA-256 digest")
-    dimensions = np.frombuffer(content, dtype=">i4", count=content[3], offset=4)
-    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3]).reshape(tuple(dimensions))
-
-
-def _data_error(path: Path, wrong: str) -> DataError:
-    return DataError(
-        f"{path.name} in {path.parent.name}/ {wrong}. To restore it: git checkout -- data/mnist "
-        "(or copy the file from the source named in data/README.md)"
-    )
 
 
 # --- larger sets, through torchvision --------------------------------------------------------------------------------
@@ -228,7 +154,12 @@ def _load_torchvision(class_name: str, root: Path) -> Splits:
     test_images, test_labels = np.asarray(test.data), np.asarray(test.targets)
     if images.ndim == 4:  # CIFAR10 keeps its channels last
         images, test_images = (np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (images, test_images))
-    return _splits(images, labels, test_images, test_labels)
+    held_out = held_out_for_validation(labels)
+    return Splits(
+        _split(images[~held_out], labels[~held_out]),
+        _split(images[held_out], labels[held_out]),
+        _split(test_images, test_labels),
+    )
 
 
 _LOADERS = {

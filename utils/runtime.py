@@ -6,14 +6,18 @@ import importlib.metadata
 import os
 import platform
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
-import torch
 
 from utils.arguments import require_int, require_seed
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds `notebooks/`, `data/` and `build/`."""
@@ -23,7 +27,7 @@ QUIET_VARIABLE = "WORKBOOK_QUIET"
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (every device) with one number.
+    """Seed Python, NumPy and the framework that computes here, PyTorch (every device) or Keras, with one number.
 
     Two runs of one configuration on one machine are then bit-identical; another processor or thread count may still
     change the last bits, so trained numbers are compared by tolerance only.
@@ -34,6 +38,7 @@ def seed_everything(seed: int) -> None:
     Raises:
         TypeError, ValueError: `seed` is not an integer of that range.
 
+    >>> import torch
     >>> seed_everything(0); first = torch.rand(1)
     >>> seed_everything(0); bool(first == torch.rand(1))
     True
@@ -41,10 +46,20 @@ def seed_everything(seed: int) -> None:
     seed = require_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries that still draw from the global generator
+    if computes_with_tensorflow():
+        sys.modules["keras"].utils.set_random_seed(seed)
+        return
+    import torch
+
     torch.manual_seed(seed)
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def computes_with_tensorflow() -> bool:
+    """Tell whether this process has loaded TensorFlow and not PyTorch: one kernel never loads both."""
+    return {"tensorflow", "keras"} <= sys.modules.keys() and "torch" not in sys.modules
+
+
+def pick_device(name: str = "auto") -> "torch.device":
     """Return the device to compute on; where the one asked for is missing, say so and return the CPU.
 
     Args:
@@ -56,6 +71,8 @@ def pick_device(name: str = "auto") -> torch.device:
     >>> pick_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -80,10 +97,13 @@ def torch_threads(count: int) -> Iterator[None]:
     Raises:
         TypeError, ValueError: `count` is not a positive integer.
 
+    >>> import torch
     >>> with torch_threads(1):
     ...     torch.get_num_threads()
     1
     """
+    import torch
+
     count = require_int("count", count, minimum=1)
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -126,6 +146,18 @@ def _processor() -> tuple[str, str]:
     return info.get("brand_raw") or platform.machine(), " ".join(found) or "not known"
 
 
+def _gpu_and_threads() -> tuple[str, str]:
+    """Return the name of the first GPU ("" where there is none) and the threads in use, of the framework in use."""
+    if computes_with_tensorflow():
+        config = sys.modules["tensorflow"].config
+        threads = config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+        return ", ".join(d.name for d in config.list_physical_devices("GPU")), f"{threads} threads used by TensorFlow"
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return gpu, f"{torch.get_num_threads()} threads used by PyTorch"
+
+
 def environment() -> dict[str, str]:
     """Return what a reader needs to know about this machine to judge a measurement on it.
 
@@ -135,13 +167,13 @@ def environment() -> dict[str, str]:
     True
     """
     name, instruction_sets = _processor()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: everything runs on the CPU"
+    gpu, threads = _gpu_and_threads()
     stamp = {
         "processor": name,
         "instruction_sets": instruction_sets,
-        "cores": f"{os.cpu_count()} ({torch.get_num_threads()} threads used by PyTorch)",
+        "cores": f"{os.cpu_count()} ({threads})",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        "gpu": gpu,
+        "gpu": gpu or "none: everything runs on the CPU",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }

@@ -2,7 +2,8 @@
 
 A comparison is made in one call of `compare`, which takes the candidates in turn, so that a machine that slows down
 slows all of them. `torch.utils.benchmark.Timer` does the timing: it warms up, sets and restores the thread count and
-waits for the GPU.
+waits for the GPU. Where TensorFlow computes, `timeit` does it: the candidates return what must be waited for, and the
+number of threads is the one that TensorFlow was started with.
 """
 
 import functools
@@ -10,14 +11,18 @@ import logging
 import os
 import statistics
 import sys
+import timeit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
-from torch import nn
 
 from utils.arguments import require_int, require_module
+from utils.runtime import computes_with_tensorflow
+
+if TYPE_CHECKING:
+    import torch
 
 SHORTEST_BLOCK = 2e-3
 """Seconds. A call shorter than this is repeated until a block of calls takes about as long."""
@@ -101,7 +106,7 @@ def time_call(function: Callable[[], object], *, repeats: int = 15, threads: int
 
 
 def latencies(
-    models: Mapping[str, nn.Module], batch: torch.Tensor, *, repeats: int = 15, threads: int = 1
+    models: Mapping[str, "torch.nn.Module"], batch: "torch.Tensor", *, repeats: int = 15, threads: int = 1
 ) -> dict[str, Timing]:
     """Time the forward pass of several networks over one batch, in evaluation and inference mode, in turn.
 
@@ -109,6 +114,8 @@ def latencies(
         TypeError: a model is no network, or `models` no mapping of names to networks.
         ValueError: `models` or `batch` is empty.
     """
+    import torch
+
     _require_mapping("models", models)
     if not isinstance(batch, torch.Tensor):
         raise TypeError(f"batch must be a torch.Tensor, got {type(batch).__name__}")
@@ -124,7 +131,7 @@ def latencies(
             model.train(modes[name])
 
 
-def latency(model: nn.Module, batch: torch.Tensor, *, repeats: int = 15, threads: int = 1) -> Timing:
+def latency(model: "torch.nn.Module", batch: "torch.Tensor", *, repeats: int = 15, threads: int = 1) -> Timing:
     """Time the forward pass of one network over one batch; see `latencies`."""
     return latencies({"model": model}, batch, repeats=repeats, threads=threads)["model"]
 
@@ -162,6 +169,8 @@ def _require_mapping(name: str, value: object) -> None:
 
 def _stopwatch(function: Callable[[], object], threads: int) -> Callable[[int], float]:
     """Return a function that makes a number of calls and returns the seconds that one of them took."""
+    if computes_with_tensorflow():
+        return lambda calls: timeit.timeit(function, number=calls) / calls
     # the import warns where a CUDA toolkit is installed without a GPU; the environment stamp says that more clearly
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.benchmark import Timer

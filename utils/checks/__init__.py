@@ -9,10 +9,9 @@ import copy
 import importlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
-
-import torch
 
 Case = tuple[tuple[Any, ...], Any]
 """The arguments of one call, and what must come back."""
@@ -103,10 +102,10 @@ def same(received: Any, expected: Any, *, tolerance: float = 0.0) -> bool:
     >>> same(0.1 + 0.2, 0.3, tolerance=1e-9), same(True, 1), same([1, 2], (1, 2))
     (True, False, True)
     """
-    if isinstance(expected, torch.Tensor):
-        if not isinstance(received, torch.Tensor) or received.shape != expected.shape:
+    if _is_torch("Tensor", expected):
+        if not _is_torch("Tensor", received) or received.shape != expected.shape:
             return False
-        if (received.dtype == torch.bool) != (expected.dtype == torch.bool):
+        if (str(received.dtype) == "torch.bool") != (str(expected.dtype) == "torch.bool"):
             return False
         limit = tolerance * expected.double().abs().clamp(min=1.0)
         return bool(((received.double() - expected.double()).abs() <= limit).all())
@@ -157,10 +156,16 @@ def wrong(arguments: Any, expected: Any, received: Any) -> WrongAnswerError:
     )
 
 
+def _is_torch(name: str, value: Any) -> bool:
+    """Tell whether `value` is a tensor ("Tensor") or a network ("Module"), without loading PyTorch for it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor if name == "Tensor" else torch.nn.Module)
+
+
 def _short(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
+    if _is_torch("Tensor", value):
         text = str(value.tolist()) if value.numel() <= 32 else str(value)
         return f"{text} (shape {tuple(value.shape)})"
-    if isinstance(value, torch.nn.Module):
+    if _is_torch("Module", value):
         return repr(value)
     return str(value) if isinstance(value, str) and ": " in value else repr(value)
