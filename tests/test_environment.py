@@ -26,6 +26,7 @@ LAYERS = [
     "timing",
     "results",
     "pruning",
+    "coding",
     "figures",
     "checks",
     "checkpoints",

@@ -1,0 +1,417 @@
+"""A pruned, weight-shared network as one small file, and the decoder that rebuilds the network from that file alone.
+
+Three codes for the places and the values of the weights that are left: relative indices and Huffman's code, as in Deep
+Compression (Han, Mao and Dally, 2016, sections 2 and 4), and a range coder with adaptive probabilities, which the file
+uses. `SharedTensor` is what is coded: a few centroids, and for each weight which of them it is, or zero.
+"""
+
+import heapq
+import itertools
+import json
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import constriction
+import numpy as np
+import torch
+from torch import nn
+
+from utils.arguments import require_int, require_module
+from utils.models import MODELS
+
+MAGIC = b"NNZ1"
+MAXIMUM_CENTROIDS = 255
+PRIOR_WEIGHT = 20.0
+"""How many lines of the mask the layer's density counts for, beside what a column has shown so far."""
+
+
+class CodingError(ValueError):
+    """A file or a stream is truncated, damaged or foreign, or does not fit; the message says which."""
+
+
+# --- what is coded ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class SharedTensor:
+    """Weights that share a few values.
+
+    Args:
+        codes: integers of the tensor's shape; 0 stands for zero, k from 1 on for `centroids[k - 1]`.
+        centroids: float16, shape (K,), K from 1 to 255; the file holds them as they are.
+
+    Raises:
+        TypeError: other dtypes.
+        ValueError: a code without a centroid, no centroids or too many, or one that is not finite.
+
+    >>> SharedTensor(np.array([0, 2, 1]), np.array([-0.5, 0.25], dtype=np.float16)).values
+    array([ 0.  ,  0.25, -0.5 ], dtype=float32)
+    """
+
+    codes: np.ndarray
+    centroids: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not np.issubdtype(self.codes.dtype, np.integer) or self.centroids.dtype != np.float16:
+            raise TypeError(
+                f"codes must be integers and centroids float16, got {self.codes.dtype}, {self.centroids.dtype}"
+            )
+        if self.centroids.ndim != 1 or not 1 <= len(self.centroids) <= MAXIMUM_CENTROIDS:
+            raise ValueError(f"there must be 1 to {MAXIMUM_CENTROIDS} centroids, got shape {self.centroids.shape}")
+        if not np.isfinite(self.centroids).all():
+            raise ValueError("a centroid is not finite in float16")
+        if self.codes.size and not 0 <= self.codes.min() <= self.codes.max() <= len(self.centroids):
+            raise ValueError(
+                f"codes must lie between 0 and {len(self.centroids)}, got {self.codes.min()} to {self.codes.max()}"
+            )
+
+    @property
+    def values(self) -> np.ndarray:
+        """The weights, float32, of the shape of the codes."""
+        return np.concatenate([[0.0], self.centroids]).astype(np.float32)[self.codes]
+
+
+def shared_tensors(model: nn.Module) -> dict[str, SharedTensor]:
+    """Read the shared values off a network whose tensors hold few different ones.
+
+    Returns:
+        a `SharedTensor` for each entry of the state, in its order.
+
+    Raises:
+        TypeError: `model` is no network.
+        ValueError: a tensor holds more than 255 different values, or one that float16 does not hold exactly.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> layer.load_state_dict({"weight": torch.tensor([[0.0, 0.5]]), "bias": torch.tensor([1.0])})
+    <All keys matched successfully>
+    >>> {name: (t.codes.tolist(), t.centroids.tolist()) for name, t in shared_tensors(layer).items()}
+    {'weight': ([[0, 1]], [0.5]), 'bias': ([1], [1.0])}
+    """
+    tensors = {}
+    for name, tensor in require_module("model", model).state_dict().items():
+        values = tensor.detach().cpu().float().numpy()
+        different = np.unique(values)
+        different = different[different != 0]
+        if len(different) > MAXIMUM_CENTROIDS:
+            raise ValueError(
+                f"{name} holds {len(different)} different values, at most {MAXIMUM_CENTROIDS} can be shared"
+            )
+        if not np.array_equal(different.astype(np.float16).astype(np.float32), different):
+            raise ValueError(f"{name} holds values that float16 does not hold exactly; round the centroids first")
+        codes = np.where(values == 0, 0, np.searchsorted(different, values) + 1)
+        centroids = different.astype(np.float16) if len(different) else np.zeros(1, dtype=np.float16)
+        tensors[name] = SharedTensor(codes, centroids)
+    return tensors
+
+
+# --- entropy and Huffman's code ---------------------------------------------------------------------------------------
+
+
+def entropy(symbols: np.ndarray) -> float:
+    """Return the entropy of the symbols' frequencies in bits a symbol; 0 where there are none.
+
+    >>> entropy(np.array([0, 1, 2, 3]))
+    2.0
+    """
+    _, counts = np.unique(symbols, return_counts=True)
+    shares = counts / max(1, counts.sum())
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def huffman_lengths(counts: Mapping[int, int]) -> dict[int, int]:
+    """Return the length in bits of each symbol's code word in Huffman's code; a lone symbol gets one bit.
+
+    Args:
+        counts: how often each symbol occurs, at least once.
+
+    Raises:
+        ValueError: there are no symbols, or a count is not positive.
+
+    >>> huffman_lengths({7: 5, 8: 2, 9: 1})
+    {7: 1, 8: 2, 9: 2}
+    """
+    if not counts or min(counts.values()) < 1:
+        raise ValueError("counts must hold at least one symbol, and each at least once")
+    if len(counts) == 1:
+        return dict.fromkeys(counts, 1)
+    lengths = dict.fromkeys(counts, 0)
+    order = itertools.count()  # equal counts: the tree made first comes first, so that the code is the same everywhere
+    trees = [(count, next(order), [symbol]) for symbol, count in sorted(counts.items())]
+    heapq.heapify(trees)
+    while len(trees) > 1:
+        (rarest, _, left), (next_rarest, _, right) = heapq.heappop(trees), heapq.heappop(trees)
+        for symbol in left + right:
+            lengths[symbol] += 1
+        heapq.heappush(trees, (rarest + next_rarest, next(order), left + right))
+    return lengths
+
+
+def canonical_codes(lengths: Mapping[int, int]) -> dict[int, str]:
+    """Return the code words, as text of 0s and 1s, that follow from their lengths alone.
+
+    Short ones come first, symbols of one length in their order; so a decoder needs the lengths only.
+
+    Raises:
+        CodingError: no prefix code has these lengths.
+
+    >>> canonical_codes({7: 1, 8: 2, 9: 2})
+    {7: '0', 8: '10', 9: '11'}
+    """
+    if not lengths or min(lengths.values()) < 1 or sum(2.0**-length for length in lengths.values()) > 1:
+        raise CodingError(f"no prefix code has the lengths {dict(lengths)}")
+    codes, word, before = {}, 0, 0
+    for symbol, length in sorted(lengths.items(), key=lambda item: (item[1], item[0])):
+        word <<= length - before
+        codes[symbol] = f"{word:0{length}b}"
+        word, before = word + 1, length
+    return codes
+
+
+def huffman_encode(symbols: Iterable[int], codes: Mapping[int, str]) -> bytes:
+    """Return the code words of the symbols one after another, filled up with zeros to whole bytes.
+
+    Raises:
+        ValueError: a symbol has no code word.
+
+    >>> huffman_encode([7, 9, 8], {7: "0", 8: "10", 9: "11"}).hex()
+    '70'
+    """
+    try:
+        bits = "".join(codes[symbol] for symbol in symbols)
+    except KeyError as error:
+        raise ValueError(f"symbol {error} has no code word") from None
+    size = -(-len(bits) // 8)
+    return int(bits.ljust(8 * size, "0") or "0", 2).to_bytes(size, "big")
+
+
+def huffman_decode(content: bytes, codes: Mapping[int, str], count: int) -> list[int]:
+    """Return the first `count` symbols of what `huffman_encode` wrote.
+
+    Raises:
+        CodingError: the content ends too early or holds no code word.
+
+    >>> huffman_decode(bytes.fromhex("70"), {7: "0", 8: "10", 9: "11"}, 3)
+    [7, 9, 8]
+    """
+    symbols, meaning, longest = [], {word: symbol for symbol, word in codes.items()}, max(map(len, codes.values()))
+    bits, word = (digit for byte in content for digit in f"{byte:08b}"), ""
+    while len(symbols) < require_int("count", count):
+        try:
+            word += next(bits)
+        except StopIteration:
+            raise CodingError(f"the content ends after {len(symbols)} of {count} symbols") from None
+        if word in meaning:
+            symbols.append(meaning[word])
+            word = ""
+        elif len(word) >= longest:
+            raise CodingError(f"{word} is no code word")
+    return symbols
+
+
+# --- relative indices -------------------------------------------------------------------------------------------------
+
+
+def relative_indices(codes: np.ndarray, *, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Write the non-zero codes as gaps: how many zeros stand before each (Han, Mao and Dally, 2016, figure 2).
+
+    A gap that `bits` bits cannot hold is broken by fillers: entries with the largest gap and the code 0.
+
+    Args:
+        codes: integers of any shape, read in row-major order.
+        bits: of a gap, from 1 to 16.
+
+    Returns:
+        gaps from 0 to 2**bits - 1, and the code at the end of each gap; zeros after the last code are not written.
+
+    Raises:
+        ValueError: `bits` is out of range.
+
+    >>> [part.tolist() for part in relative_indices(np.array([0, 0, 5, 0, 0, 0, 0, 0, 7]), bits=2)]
+    [[2, 3, 1], [5, 0, 7]]
+    """
+    if require_int("bits", bits, minimum=1) > 16:
+        raise ValueError(f"bits must be between 1 and 16, got {bits}")
+    flat, reach = np.asarray(codes).reshape(-1), 2**bits
+    places = np.flatnonzero(flat)
+    gaps, values = [], []
+    for gap, value in zip(np.diff(places, prepend=-1) - 1, flat[places], strict=True):
+        fillers = gap // reach
+        gaps += [reach - 1] * fillers + [gap % reach]
+        values += [0] * fillers + [value]
+    return np.array(gaps, dtype=np.int64), np.array(values, dtype=np.int64)
+
+
+def from_relative_indices(gaps: np.ndarray, values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return the codes that `relative_indices` was given.
+
+    Raises:
+        CodingError: they reach beyond the shape.
+
+    >>> from_relative_indices(np.array([2, 3, 1]), np.array([5, 0, 7]), (9,)).tolist()
+    [0, 0, 5, 0, 0, 0, 0, 0, 7]
+    """
+    places = np.cumsum(np.asarray(gaps, dtype=np.int64) + 1) - 1
+    flat = np.zeros(math.prod(shape), dtype=np.int64)
+    if len(places) and places[-1] >= flat.size:
+        raise CodingError(f"the gaps reach place {places[-1]}, the shape {tuple(shape)} has {flat.size}")
+    flat[places] = values
+    return flat.reshape(tuple(shape))
+
+
+# --- the range coder --------------------------------------------------------------------------------------------------
+
+
+def _mask_probabilities(ones: np.ndarray, lines: int, density: float) -> np.ndarray:
+    """Return for each column the chance that its next entry is kept, from what the lines so far have shown.
+
+    The divisions and sums are those of IEEE 754, so encoder and decoder find the same bits on every machine.
+    """
+    return np.clip((ones + PRIOR_WEIGHT * density) / (lines + PRIOR_WEIGHT), 1e-4, 1 - 1e-4)
+
+
+def _code_probabilities(counts: np.ndarray) -> np.ndarray:
+    return (counts / counts.sum()).astype(np.float32)
+
+
+_BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
+_CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
+
+
+def _encode_tensor(encoder, tensor: SharedTensor) -> None:
+    lines = _as_lines(tensor.codes)
+    mask, density = (lines != 0).astype(np.int32), np.count_nonzero(lines) / max(1, lines.size)
+    if 0 < density < 1:
+        ones = np.zeros(lines.shape[1])
+        for index, line in enumerate(mask):
+            encoder.encode(line, _BERNOULLI, _mask_probabilities(ones, index, density))
+            ones += line
+    if len(tensor.centroids) > 1:
+        counts = np.ones(len(tensor.centroids))
+        for code in lines[lines != 0] - 1:
+            encoder.encode(np.array([code], dtype=np.int32), _CATEGORICAL, _code_probabilities(counts)[None])
+            counts[code] += 1
+
+
+def _decode_tensor(decoder, shape: tuple[int, ...], kept: int, centroids: np.ndarray) -> SharedTensor:
+    lines = _as_lines(np.zeros(shape, dtype=np.int64)).copy()
+    density = kept / max(1, lines.size)
+    if 0 < density < 1:
+        ones = np.zeros(lines.shape[1])
+        for index in range(len(lines)):
+            lines[index] = decoder.decode(_BERNOULLI, _mask_probabilities(ones, index, density))
+            ones += lines[index]
+    elif density == 1:
+        lines[:] = 1
+    places = np.flatnonzero(lines)
+    if len(places) != kept:
+        raise CodingError(f"{len(places)} weights came out where the file says {kept}")
+    if len(centroids) > 1:
+        counts = np.ones(len(centroids))
+        for place in places:
+            code = int(decoder.decode(_CATEGORICAL, _code_probabilities(counts)[None])[0])
+            lines.flat[place] = code + 1
+            counts[code] += 1
+    return SharedTensor(_from_lines(lines, shape), centroids)
+
+
+def _as_lines(codes: np.ndarray) -> np.ndarray:
+    """Lay a tensor out as lines of equal length, one per input of the layer: shape (inputs, outputs)."""
+    return codes.reshape(codes.shape[0], -1).T if codes.ndim > 1 else codes.reshape(1, -1)
+
+
+def _from_lines(lines: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(lines.T).reshape(shape) if len(shape) > 1 else lines.reshape(shape)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def encode_network(tensors: Mapping[str, SharedTensor], *, model: str, arguments: Mapping[str, object]) -> bytes:
+    """Return the content of the file.
+
+    Four bytes of magic, the CRC-32 of all that follows, the length of a JSON header and the header (the class and its
+    arguments), for each tensor in the order of the state its number of centroids (one byte), the centroids (float16)
+    and the number of non-zeros (four bytes), and then one range-coded stream of all masks and codes. Numbers are
+    little-endian. Shapes are not written: they follow from the class and its arguments.
+
+    Args:
+        tensors: for each entry of the state of the network, in its order.
+        model: name of a class of `models.MODELS`.
+        arguments: of its constructor, as JSON holds them.
+
+    Raises:
+        CodingError: the tensors are not those of such a network.
+    """
+    header = json.dumps({"model": model, "arguments": dict(arguments)}, separators=(",", ":")).encode()
+    found = {name: tensor.codes.shape for name, tensor in tensors.items()}
+    if found != (wanted := _shapes(header)):
+        raise CodingError(f"the tensors are not those of {model} with {dict(arguments)}: {found} instead of {wanted}")
+    encoder, side = constriction.stream.queue.RangeEncoder(), b""
+    for tensor in tensors.values():
+        kept = int(np.count_nonzero(tensor.codes))
+        side += struct.pack("<BI", len(tensor.centroids), kept) + tensor.centroids.astype("<f2").tobytes()
+        _encode_tensor(encoder, tensor)
+    body = struct.pack("<H", len(header)) + header + side + encoder.get_compressed().astype("<u4").tobytes()
+    return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def decode_tensors(content: bytes) -> dict[str, SharedTensor]:
+    """Return the tensors that `encode_network` was given, bit for bit.
+
+    Raises:
+        CodingError: the content is truncated, damaged, or no file of this format.
+    """
+    return _decode(content)[1]
+
+
+def decode_network(content: bytes) -> nn.Module:
+    """Rebuild the network from the file's content alone, in evaluation mode.
+
+    Raises:
+        CodingError: see `decode_tensors`.
+    """
+    model, tensors = _decode(content)
+    model.load_state_dict({name: torch.from_numpy(tensor.values) for name, tensor in tensors.items()})
+    return model.eval()
+
+
+def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
+    if content[: len(MAGIC)] != MAGIC:
+        raise CodingError(f"this is no compressed network: it does not begin with {MAGIC.decode()}")
+    start = len(MAGIC) + 4
+    if len(content) < start or zlib.crc32(content[start:]) != struct.unpack("<I", content[len(MAGIC) : start])[0]:
+        raise CodingError("the file is truncated or damaged: its checksum is not the one it names")
+    try:  # a right checksum over a wrong content: written by another version, or on purpose
+        (size,) = struct.unpack_from("<H", content, start)
+        header = content[start + 2 : start + 2 + size]
+        model, shapes, place, sizes = _build(header), _shapes(header), start + 2 + size, []
+        for _ in shapes:
+            centroids, kept = struct.unpack_from("<BI", content, place)
+            values = np.frombuffer(content, dtype="<f2", count=centroids, offset=place + 5).astype(np.float16)
+            sizes.append((kept, values))
+            place += 5 + 2 * centroids
+        decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(content[place:], dtype="<u4").astype(np.uint32))
+        tensors = {
+            name: _decode_tensor(decoder, shape, *size)
+            for (name, shape), size in zip(shapes.items(), sizes, strict=True)
+        }
+    except CodingError:
+        raise
+    except (struct.error, ValueError, TypeError, AssertionError) as error:
+        raise CodingError(f"the file's content does not fit together: {error}") from None
+    return model, tensors
+
+
+def _build(header: bytes) -> nn.Module:
+    try:
+        about = json.loads(header)
+        return MODELS[about["model"]](**about["arguments"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CodingError(f"the header {header!r} names no network of the course: {error!r}") from None
+
+
+def _shapes(header: bytes) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in _build(header).state_dict().items()}
