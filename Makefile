@@ -7,7 +7,7 @@ READY  := $(VENV)/ready
 KEEP   := $(if $(findstring k,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),--keep-going)
 OTHER_SEED ?= 1
 
-.PHONY: help run test check lab report checkpoints constraints clean
+.PHONY: help run test check lab report student solutions checkpoints constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show what each target does
@@ -34,6 +34,12 @@ lab: $(READY) ## open JupyterLab in the browser, on this machine only
 
 report: $(READY) ## print the report of the last run again
 	$(RUN) -m utils report
+
+student: $(READY) ## write build/student: the course to hand out, blank exercises, no outputs, no solutions
+	$(RUN) -m utils student
+
+solutions: $(READY) ## write build/solutions: the course with its exercises solved
+	$(RUN) -m utils solutions
 
 checkpoints: $(READY) ## train the networks in data/checkpoints/ again (about an hour)
 	$(RUN) -m utils checkpoints

@@ -33,6 +33,7 @@ LAYERS = [
     "pruned_checkpoints",
     "gradual_checkpoints",
     "runner",
+    "handout",
     "report",
     "__main__",
 ]

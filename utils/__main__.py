@@ -9,6 +9,11 @@ from utils.runtime import ROOT
 
 BUILD = ROOT / "build"
 
+HANDOUTS = {
+    "student": "write a folder with the course to hand out: blank exercises, no outputs, no solutions",
+    "solutions": "write a folder with the course, its exercises solved",
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, carry it out and return the exit status: 0, 1 if something failed, 2 for wrong usage."""
@@ -33,11 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoints = commands.add_parser("checkpoints", help="train the networks in data/checkpoints/ again")
     checkpoints.add_argument("names", nargs="*", help="names of networks; all of them if none is given")
 
+    for name, what in HANDOUTS.items():
+        handout = commands.add_parser(name, help=what)
+        handout.add_argument("--output", type=Path, default=BUILD / name, help=f"another folder than build/{name}")
+
     options = parser.parse_args(arguments)
     try:
-        return {"run": _run, "report": _report, "execute": _execute, "checkpoints": _checkpoints}[options.command](
-            options
-        )
+        return _COMMANDS[options.command](options)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
         return 2
@@ -103,6 +110,24 @@ def _checkpoints(options: argparse.Namespace) -> int:
         about = makers[name](name)
         print(f"{name}: validation {about['validation_accuracy']:.2%}, test {about['test_accuracy']:.2%}")
     return 0
+
+
+def _handout(options: argparse.Namespace) -> int:
+    from utils.handout import write_solutions_folder, write_student_folder
+
+    write = {"student": write_student_folder, "solutions": write_solutions_folder}[options.command]
+    print(f"Written: {write(options.output)}")
+    return 0
+
+
+_COMMANDS = {
+    "run": _run,
+    "report": _report,
+    "execute": _execute,
+    "checkpoints": _checkpoints,
+    "student": _handout,
+    "solutions": _handout,
+}
 
 
 if __name__ == "__main__":
