@@ -25,13 +25,25 @@ LAYERS = [
     "accounting",
     "timing",
     "results",
+    "serving",
+    "parallel",
+    "keras_tools",
+    "keras_parallel",
     "pruning",
+    "lowrank",
+    "pca",
+    "quantization",
+    "export",
+    "qat",
     "coding",
     "figures",
     "checks",
     "checkpoints",
     "pruned_checkpoints",
     "gradual_checkpoints",
+    "lowrank_checkpoints",
+    "quantized_checkpoints",
+    "keras_checkpoints",
     "runner",
     "handout",
     "report",
@@ -138,6 +150,6 @@ def test_only_keras_tools_imports_tensorflow():
 
 
 def test_what_a_keras_notebook_imports_leaves_pytorch_alone():
-    modules = ("mnist", "results", "timing", "figures", "checks", "runtime")
+    modules = ("mnist", "results", "timing", "figures", "checks", "runtime", "keras_tools", "keras_parallel")
     lines = [f"import utils.{module}" for module in modules] + ["import sys", "sys.exit('torch' in sys.modules)"]
     assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 0

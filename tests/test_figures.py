@@ -21,6 +21,7 @@ PLOTS = {
     "histograms": lambda: figures.histograms({"before": np.arange(9.0), "after": np.zeros(9)}, label="weight"),
     "frontier": lambda: figures.frontier({"a": ([1, 10], [2, 3])}, labels=("kB", "%"), reference=("dense", 800, 2)),
     "roofline": lambda: figures.roofline({"net": (0.5, 1e9)}, peak_flops=1e11, bandwidth=1e10),
+    "waterfall": lambda: figures.waterfall({"faster": 2.0, "slower": 0.8, "a long name, faster again": 5.0}, label="x"),
     "images": lambda: figures.images_with_labels(np.zeros((3, 28, 28)), ["1", "2", "3"]),
 }
 
@@ -53,11 +54,11 @@ def test_lines_are_told_apart_by_marker_and_not_colour_alone(name):
     assert len({line.get_marker() for line in named}) == len(named) > 0
 
 
-@pytest.mark.parametrize("name", ["curves", "bars", "histograms", "frontier", "roofline"])
+@pytest.mark.parametrize("name", ["curves", "bars", "histograms", "frontier", "roofline", "waterfall"])
 def test_axes_are_labelled(name):
     axis = PLOTS[name]().axes[0]
     assert axis.get_xlabel()
-    assert axis.get_ylabel() or name == "bars"  # the bars are named one by one
+    assert axis.get_ylabel() or name in ("bars", "waterfall")  # the bars are named one by one
 
 
 def test_the_reference_is_drawn_where_it_is():
@@ -69,6 +70,20 @@ def test_the_roof_has_its_ridge_where_both_limits_meet():
     x, y = PLOTS["roofline"]().axes[0].lines[0].get_data()
     assert list(y[1:]) == [100.0, 100.0]
     assert x[1] == 10.0
+
+
+def test_the_waterfall_multiplies_up_and_hatches_what_makes_it_worse():
+    axis = PLOTS["waterfall"]().axes[0]
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axis.patches]
+    assert np.allclose(ends, [(1, 2), (2, 1.6), (1.6, 8), (1, 8)])
+    assert [bool(bar.get_hatch()) for bar in axis.patches] == [False, True, False, False]
+    assert [text.get_text() for text in axis.texts] == ["× 2", "× 0.8", "× 5", "× 8"]
+
+
+@pytest.mark.parametrize("factors", [{}, {"a": 0.0}, {"a": 2.0, "b": float("nan")}, {"a": float("inf")}])
+def test_a_waterfall_needs_positive_factors(factors):
+    with pytest.raises(ValueError, match="positive"):
+        figures.waterfall(factors, label="x")
 
 
 def test_show_gives_the_takeaway_as_alternative_text(monkeypatch):

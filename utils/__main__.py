@@ -100,16 +100,26 @@ def _execute(options: argparse.Namespace) -> int:
 def _checkpoints(options: argparse.Namespace) -> int:
     from utils.checkpoints import RECIPES, train_checkpoint
     from utils.gradual_checkpoints import NAMES, train_gradual_checkpoint
+    from utils.lowrank_checkpoints import LOW_RANK, train_low_rank_checkpoint
     from utils.pruned_checkpoints import PRUNED, train_pruned_checkpoint
+    from utils.quantized_checkpoints import QUANTIZED, train_quantized_checkpoint
 
     makers = dict.fromkeys(RECIPES, train_checkpoint)  # the dense ones first: the others start from them
     makers |= dict.fromkeys(PRUNED, train_pruned_checkpoint) | dict.fromkeys(NAMES, train_gradual_checkpoint)
+    makers |= dict.fromkeys(LOW_RANK, train_low_rank_checkpoint)
+    makers |= dict.fromkeys(QUANTIZED, train_quantized_checkpoint) | {"MobileNetV2": _train_keras}
     for name in options.names or makers:
         if name not in makers:
             raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(makers)}")
         about = makers[name](name)
         print(f"{name}: validation {about['validation_accuracy']:.2%}, test {about['test_accuracy']:.2%}")
     return 0
+
+
+def _train_keras(name: str) -> dict[str, object]:
+    from utils.keras_checkpoints import train_keras_checkpoint  # loads TensorFlow: only when it is asked for
+
+    return train_keras_checkpoint(name)
 
 
 def _handout(options: argparse.Namespace) -> int:

@@ -154,6 +154,45 @@ def bars(values: Mapping[str, float], *, label: str, reference: tuple[str, float
     return figure
 
 
+def waterfall(factors: Mapping[str, float], *, label: str, total: str = "together") -> Figure:
+    """Draw how steps multiply up: a bar for each, from the product before it to the product with it, and the product.
+
+    A step that makes it worse, with a factor below 1, runs to the left and is hatched.
+
+    Args:
+        factors: what each step multiplies by, in their order, such as 2.0 for twice as fast.
+        label: of the x axis, which is logarithmic.
+        total: name of the last bar.
+
+    Raises:
+        ValueError: there is no step, or a factor is not positive.
+    """
+    if not factors or not all(0 < factor < float("inf") for factor in factors.values()):
+        raise ValueError(f"factors must hold at least one step, all of them positive, got {dict(factors)}")
+    after = np.cumprod(list(factors.values()))
+    before = np.concatenate([[1.0], after[:-1]])
+    figure, axes = new(height=1.1 + 0.35 * len(factors))
+    axis = axes[0, 0]
+    for row, (name, factor) in enumerate(factors.items()):
+        worse = factor < 1
+        colour, hatch = COLOURS[worse], "//" if worse else ""
+        axis.barh(name, after[row] - before[row], left=before[row], color=colour, hatch=hatch, edgecolor="white")
+        axis.annotate(
+            f"× {factor:.3g}", (max(before[row], after[row]), row), (4, 0), textcoords="offset points", va="center"
+        )
+    axis.barh(total, after[-1] - 1, left=1, color="0.3")
+    axis.annotate(
+        f"× {after[-1]:.3g}", (max(1, after[-1]), len(factors)), (4, 0), textcoords="offset points", va="center"
+    )
+    axis.axvline(1, color="0.3", linestyle="--", marker="")
+    axis.set_axisbelow(True)
+    axis.invert_yaxis()
+    axis.grid(visible=False, axis="y")
+    axis.set(xscale="log", xlabel=label, xlim=(0.8 * min(1, after.min()), 1.6 * max(1, after.max())))
+    _plain_ticks(axis.xaxis)
+    return figure
+
+
 def histograms(values: Mapping[str, np.ndarray], *, label: str, bins: int = 80) -> Figure:
     """Draw a histogram for each name side by side, with common axes and counts on a logarithmic scale."""
     figure, axes = new(columns=len(values), height=2.4, share_axes=True)

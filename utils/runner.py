@@ -142,7 +142,7 @@ def fingerprint_of(path: Path, parameters: Mapping[str, object]) -> str:
 def _inputs_digest() -> bytes:
     """Return a digest of the files in `data/` and of the pinned versions."""
     digest = hashlib.sha256()
-    files = [p for folder in ("mnist", "checkpoints") for p in (ROOT / "data" / folder).glob("*")]
+    files = [p for folder in ("mnist", "checkpoints") for p in (ROOT / "data" / folder).rglob("*")]
     for path in sorted([*files, ROOT / "requirements.txt", ROOT / "constraints.txt"]):
         if path.is_file():
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())

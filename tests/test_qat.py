@@ -1,0 +1,317 @@
+"""Quantization-aware training: gradients against PyTorch's operators, ranges, conversion to integers, the file."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from utils import qat
+from utils.data import Split
+from utils.export import OnnxModel
+from utils.models import LeNet300100, LiteNetCNN, LiteNetMLP
+from utils.qat import (
+    BinaryWeight,
+    ConvertedLayer,
+    LearnedScale,
+    MovingAverageRange,
+    TernaryWeight,
+    WeightRange,
+    calibrate,
+    convert,
+    export_quantized,
+    freeze,
+    prepare,
+)
+from utils.quantization import IntegerLinear, parameters_from_range, quantize
+from utils.training import Recipe, fit, logits
+
+EVERY_WEIGHT = {
+    **{f"range {bits}": lambda channels, bits=bits: WeightRange(bits, channels) for bits in (2, 3, 7, 8)},
+    **{f"learned {bits}": lambda channels, bits=bits: LearnedScale(bits, channels) for bits in (2, 3, 4, 8)},
+    "ternary": TernaryWeight,
+    "binary": BinaryWeight,
+    "sign": lambda channels: BinaryWeight(channels, scaled=False),
+}
+finite = st.floats(-1e3, 1e3, width=32)
+
+
+def rows(*values):
+    return torch.tensor(values, dtype=torch.float32)
+
+
+# --- the straight-through estimator ---------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(finite, min_size=1, max_size=20), st.floats(0.0625, 8, width=32), st.integers(1, 8), st.booleans())
+def test_values_and_gradients_are_those_of_pytorch(values, scale, bits, signed):
+    qmin = -(2 ** (bits - 1)) if signed else 0
+    qmax = qmin + 2**bits - 1
+    ours = torch.tensor(values, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_()
+    steps = ours.detach().double() / scale
+    if bool(((steps - steps.floor() - 0.5).abs() < 1e-3).any()):  # PyTorch multiplies by 1 / scale: ties may differ
+        return
+    a = qat.fake_quantize(ours, torch.tensor(scale), 0, qmin=qmin, qmax=qmax)
+    b = torch.fake_quantize_per_tensor_affine(theirs, scale, 0, qmin, qmax)
+    assert torch.allclose(a, b, rtol=1e-6, atol=0)
+    a.sum().backward()
+    b.sum().backward()
+    inside = (steps > qmin + 0.6) & (steps < qmax - 0.6) | (steps < qmin - 0.6) | (steps > qmax + 0.6)
+    assert torch.equal(ours.grad[inside], theirs.grad[inside])  # theirs asks the rounded value, ours the real one
+
+
+def test_the_gradient_by_the_scale_is_that_of_learned_step_size():
+    torch.manual_seed(0)
+    x = torch.randn(200) * 3
+    x = x[(x / 0.37 < -4.5) | ((x / 0.37 > -4) & (x / 0.37 < 3)) | (x / 0.37 > 3.5)]  # see the test above
+    ours, theirs = (torch.tensor([0.37], requires_grad=True) for _ in range(2))
+    upstream = torch.randn(len(x))
+    (qat.fake_quantize(x, ours, 0, qmin=-4, qmax=3) * upstream).sum().backward()
+    library = torch._fake_quantize_learnable_per_tensor_affine(x, theirs, torch.zeros(1), -4, 3, 1.0)
+    (library * upstream).sum().backward()
+    steps = x / 0.37
+    by_hand = torch.where(steps < -4, -4.0, torch.where(steps > 3, 3.0, steps.round() - steps))
+    assert torch.allclose(ours.grad, (by_hand * upstream).sum()[None], atol=1e-4)
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-4)
+
+
+def test_replacing_straight_through_is_exact_and_needs_one_shape():
+    x = torch.tensor([0.1, 1e6], requires_grad=True)
+    y = qat.straight_through(x, torch.tensor([7.3, -0.1]))
+    assert y.tolist() == torch.tensor([7.3, -0.1]).tolist()
+    with pytest.raises(ValueError, match="shape of x"):
+        qat.straight_through(x, torch.zeros(3))
+
+
+# --- quantizers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", EVERY_WEIGHT.values(), ids=EVERY_WEIGHT)
+@pytest.mark.parametrize(
+    "weight",
+    [
+        rows([0.3, -0.2, 0.9], [1.0, 2.0, 3.0]),
+        rows([0.0, 0.0], [0.0, 0.0]),
+        rows([-1.0, -2.0], [5.0, 5.0]),
+        rows([7.0]),
+        rows([1e-40, -1e-41]),
+        torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)),
+    ],
+    ids=["plain", "zero", "one sign", "one element", "denormal", "kernel"],
+)
+def test_a_weight_is_its_integers_times_its_scale(make, weight):
+    quantizer = make(len(weight))
+    quantizer.observe(weight)
+    with torch.no_grad():
+        rounded, integers, scale = quantizer(weight), quantizer.integers(weight), quantizer.steps(weight)[0]
+    assert torch.equal(rounded, integers * scale)
+    assert quantizer.qmin <= int(integers.min()) <= int(integers.max()) <= quantizer.qmax
+    assert bool((scale > 0).all())
+    assert torch.isfinite(rounded).all()
+    assert len(integers.unique()) <= 2**quantizer.bits
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 8), st.lists(finite, min_size=2, max_size=30))
+def test_a_range_by_the_largest_weight_is_off_by_half_a_step_at_most(bits, values):
+    weight = torch.tensor([values])
+    quantizer = WeightRange(bits, 1)
+    scale = quantizer.steps(weight)[0].item()
+    assert (quantizer(weight) - weight).abs().max().item() <= scale / 2 * (1 + 1e-4) + 1e-30
+    once = quantizer(weight)
+    assert torch.equal(quantizer.integers(once), quantizer.integers(weight))  # idempotent
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 8), st.lists(finite, min_size=1, max_size=30))
+def test_the_smallest_error_is_not_above_that_of_the_whole_range(bits, values):
+    quantizer, x = LearnedScale(bits), torch.tensor(values).abs()
+    whole = x.max() / quantizer.qmax
+    quantizer.observe(x)
+    found = (quantizer(x) - x).square().mean().item()
+    scale = whole if whole > 1e-30 else torch.tensor(1.0)
+    plain = qat.fake_quantize(x, scale, 0, qmin=0, qmax=quantizer.qmax)
+    assert found <= (plain - x).square().mean().item() * (1 + 1e-3) + 1e-6 * x.max().item() ** 2
+
+
+def test_ternary_and_binary_by_hand():
+    weight = rows([1.0, -3.0, 0.5, 0.1], [0.0, -1.0, 1.0, 2.0])
+    ternary, binary = TernaryWeight(2), BinaryWeight(2)
+    assert ternary.integers(weight).tolist() == [[1, -1, 0, 0], [0, -1, 1, 1]]  # thresholds 0.805 and 0.7
+    assert ternary.steps(weight)[0].flatten().tolist() == pytest.approx([2.0, 4 / 3])
+    assert binary.integers(weight).tolist() == [[1, -1, 1, 1], [1, -1, 1, 1]]
+    assert binary.steps(weight)[0].flatten().tolist() == pytest.approx([1.15, 1.0])
+
+
+def test_moving_averages_move_in_training_only_and_not_when_frozen():
+    quantizer = MovingAverageRange(8, momentum=0.1)
+    quantizer.observe(torch.tensor([0.0, 2.0]))
+    quantizer.train()(torch.tensor([-1.0, 4.0]))
+    assert (quantizer.low.item(), quantizer.high.item()) == pytest.approx((-0.1, 2.2))
+    quantizer.eval()(torch.tensor([100.0]))
+    quantizer.frozen = True
+    quantizer.train()(torch.tensor([100.0]))
+    assert (quantizer.low.item(), quantizer.high.item()) == pytest.approx((-0.1, 2.2))
+    assert 0.0 in quantizer(torch.tensor([0.0])).tolist()
+
+
+@pytest.mark.parametrize("x", [torch.tensor([5.0, 6.0]), torch.tensor([-6.0, -5.0]), torch.zeros(3)])
+def test_a_range_of_one_sign_includes_zero(x):
+    quantizer = MovingAverageRange(4).eval()
+    quantizer.observe(x)
+    assert quantizer(torch.zeros(1)).item() == 0.0
+    assert (quantizer(x) - x).abs().max() <= quantizer.steps(x)[0] / 2 + 1e-6
+
+
+@pytest.mark.parametrize("bits", [0, 9, -1])
+def test_bits_out_of_range_are_refused(bits):
+    for make in (LearnedScale, MovingAverageRange, lambda b: WeightRange(b, 1)):
+        with pytest.raises(ValueError, match="bits"):
+            make(bits)
+    with pytest.raises(ValueError, match="binary"):
+        WeightRange(1, 1)
+    with pytest.raises(ValueError, match="NaN"):
+        LearnedScale(4).observe(torch.tensor([float("nan")]))
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+def small(weight=lambda channels: LearnedScale(4, channels), activation=lambda: LearnedScale(4)):
+    torch.manual_seed(0)
+    model = prepare(LiteNetCNN(channels=(3, 4), hidden=8), weight=weight, activation=activation)
+    if activation is not None:
+        calibrate(model, torch.rand(20, 1, 28, 28))
+    return model
+
+
+def test_prepare_copies_and_calibrate_sees_the_float_network():
+    torch.manual_seed(0)
+    model, images = LiteNetMLP(4), torch.rand(9, 1, 28, 28)
+    before = copy.deepcopy(model.state_dict())
+    prepared = prepare(model, weight=TernaryWeight, activation=lambda: MovingAverageRange(8))
+    calibrate(prepared, images)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    hidden = F.relu(model.fc1(images.flatten(1)))
+    assert torch.equal(prepared.fc2.input_quantizer.high, hidden.max())
+    prepared.fc1.weight.data.zero_()
+    assert bool((model.fc1.weight != 0).any())
+
+
+def test_eight_bits_are_close_to_float_and_one_is_not():
+    torch.manual_seed(0)
+    model, images = LiteNetMLP(16).eval(), torch.rand(50, 1, 28, 28)
+    apart = {}
+    for bits in (8, 2):
+        prepared = prepare(
+            model, weight=lambda c, b=bits: LearnedScale(b, c), activation=lambda b=bits: LearnedScale(b)
+        )
+        calibrate(prepared, images)
+        apart[bits] = (logits(prepared, images) - logits(model, images)).abs().max().item()
+    assert apart[8] < 0.02 < apart[2]
+
+
+def test_what_cannot_be_prepared_is_refused():
+    with pytest.raises(ValueError, match=r"no nn\.Linear"):
+        prepare(nn.Sequential(nn.ReLU()), weight=TernaryWeight, activation=None)
+    reflecting = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"))
+    with pytest.raises(ValueError, match="reflect"):
+        prepare(reflecting, weight=TernaryWeight, activation=None)
+    with pytest.raises(TypeError, match="must make a Quantizer"):
+        prepare(LiteNetMLP(2), weight=lambda channels: nn.Identity(), activation=None)
+    for function in (convert, freeze, lambda model: calibrate(model, torch.rand(1, 1, 28, 28))):
+        with pytest.raises(ValueError, match="prepare"):
+            function(LiteNetMLP(2))
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
+        convert("LiteNetMLP")
+
+
+def test_frozen_ranges_do_not_learn():
+    model = small()
+    images, labels = torch.rand(40, 1, 28, 28), torch.randint(10, (40,))
+    freeze(model)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    fit(model, Split(images, labels), Recipe(epochs=1, batch_size=10))
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if not n.endswith("log_scale")}
+    freeze(model, frozen=False)
+    fit(model, Split(images, labels), Recipe(epochs=1, batch_size=10))
+    assert not torch.equal(model.conv1.input_quantizer.log_scale, before["conv1.input_quantizer.log_scale"])
+
+
+@pytest.mark.parametrize("make", EVERY_WEIGHT.values(), ids=EVERY_WEIGHT)
+@pytest.mark.parametrize(
+    "activation", [lambda: LearnedScale(4), lambda: MovingAverageRange(8), None], ids=["learned", "moving", "float"]
+)
+def test_integers_answer_as_the_simulation(make, activation):
+    model = small(weight=make, activation=activation)
+    images = torch.rand(30, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    simulated, integers = logits(model, images), logits(convert(model), images)
+    assert torch.allclose(simulated, integers, atol=1e-4 * float(simulated.abs().max()) + 1e-6)
+
+
+def test_a_converted_linear_layer_sums_as_notebook_08s_does():
+    torch.manual_seed(0)
+    linear, x = nn.Linear(12, 5), torch.rand(7, 12) * 3 - 1
+    prepared = prepare(
+        nn.Sequential(linear), weight=lambda c: WeightRange(8, c), activation=lambda: MovingAverageRange(8)
+    )
+    calibrate(prepared, x)
+    parameters = parameters_from_range(*x.aminmax(), bits=8, signed=False)
+    oracle = IntegerLinear(linear, parameters, bits=8, per_channel=True)
+    sums = oracle.accumulate(quantize(x, parameters))
+    assert torch.allclose(convert(prepared)(x), sums * oracle.sum_scale, atol=1e-5)
+
+
+def test_a_converted_network_is_stored_in_its_bits():
+    for make, bits in ((BinaryWeight, 1), (TernaryWeight, 2), (lambda c: LearnedScale(3, c), 3)):
+        layer = convert(prepare(nn.Sequential(nn.Linear(30, 7)), weight=make, activation=None))[0]
+        assert isinstance(layer, ConvertedLayer)
+        assert layer.packed.dtype == torch.uint8
+        assert layer.packed.numel() == -(-210 * bits // 8)
+
+
+def test_strides_padding_groups_and_missing_biases_are_kept():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=False), nn.ReLU(), nn.Flatten())
+    x = torch.rand(3, 4, 9, 9) - 0.5
+    prepared = prepare(model, weight=lambda c: WeightRange(8, c), activation=lambda: MovingAverageRange(8))
+    calibrate(prepared, x)
+    converted = convert(prepared)
+    assert torch.allclose(prepared(x), converted(x), atol=1e-5)
+    assert (converted(x) - model(x)).abs().max() < 0.02
+
+
+def test_training_lowers_the_loss_where_plain_rounding_cannot(mnist):
+    train = Split(mnist.train.images[:600], mnist.train.labels[:600])
+    torch.manual_seed(0)
+    model = prepare(LeNet300100(hidden=(20, 20)), weight=TernaryWeight, activation=lambda: LearnedScale(8))
+    calibrate(model, train.images[:50])
+    history = fit(model, train, Recipe(epochs=15, batch_size=20, learning_rate=1e-2))
+    assert history.train_loss[-1] < 0.6 * history.train_loss[0]
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_the_file_answers_as_the_integers(tmp_path, bits):
+    model = convert(small(weight=lambda c: WeightRange(min(bits, 7), c), activation=lambda: LearnedScale(bits)))
+    images = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    path = export_quantized(model, images[:1], tmp_path / "small.onnx")
+    expected = logits(model, images)
+    for optimized in (False, True):
+        received = logits(OnnxModel(path, optimized=optimized), images)
+        assert (expected.argmax(dim=1) == received.argmax(dim=1)).float().mean() >= 0.9
+        assert (expected - received).abs().median() < 1e-4
+
+
+def test_only_converted_networks_with_rounded_inputs_are_written(tmp_path):
+    with pytest.raises(ValueError, match="convert"):
+        export_quantized(LiteNetMLP(2), torch.rand(1, 1, 28, 28), tmp_path / "a.onnx")
+    weights_only = convert(prepare(LiteNetMLP(2), weight=BinaryWeight, activation=None))
+    with pytest.raises(ValueError, match="float inputs"):
+        export_quantized(weights_only, torch.rand(1, 1, 28, 28), tmp_path / "a.onnx")

@@ -1,0 +1,706 @@
+"""Quantization-aware training: layers that compute with rounded numbers while they learn, and what is deployed of them.
+
+`prepare` gives every linear layer and convolution a quantizer for its weight and one for its input, `calibrate` sets
+their ranges from a few images (that alone is post-training quantization), `training.fit` trains through them, `freeze`
+holds the ranges still, and `convert` makes the network that stores packed integers and multiplies integers.
+"""
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from utils.arguments import require_int, require_module, require_number, require_tensor
+from utils.export import export_onnx
+from utils.quantization import binary, integer_range, pack, parameters_for, parameters_from_range, unpack
+
+# --- the straight-through estimator -----------------------------------------------------------------------------------
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(_context, x: torch.Tensor) -> torch.Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(_context, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+class _ReplaceStraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(_context, _x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(_context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
+
+
+def round_straight_through(x: torch.Tensor) -> torch.Tensor:
+    """Round to the nearest integer, halves to the even one; the derivative is taken to be 1 (Bengio et al., 2013).
+
+    >>> x = torch.tensor([0.4, 1.5], requires_grad=True)
+    >>> y = round_straight_through(x)
+    >>> y.sum().backward()
+    >>> y.tolist(), x.grad.tolist()
+    ([0.0, 2.0], [1.0, 1.0])
+    """
+    return _RoundStraightThrough.apply(x)
+
+
+def straight_through(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return `value`, exactly, with the gradient that `x` would have had: d value / d x is taken to be 1.
+
+    Args:
+        x: what is learnt.
+        value: what the network computes with instead, of the same shape, such as the signs of `x`.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    >>> x = torch.tensor([-0.2, 0.7], requires_grad=True)
+    >>> y = straight_through(x, x.sign())
+    >>> y.sum().backward()
+    >>> y.tolist(), x.grad.tolist()
+    ([-1.0, 1.0], [1.0, 1.0])
+    """
+    if x.shape != value.shape:
+        raise ValueError(f"value must have the shape of x, {tuple(x.shape)}, got {tuple(value.shape)}")
+    return _ReplaceStraightThrough.apply(x, value)
+
+
+def fake_quantize(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor | int, *, qmin: int, qmax: int
+) -> torch.Tensor:
+    """Return S (clamp(round(x / S) + Z, qmin, qmax) - Z) with a gradient for x, and for S where it is learnt.
+
+    The rounding passes the gradient straight through, the clamp passes it inside the range only. By the product rule
+    the derivative by S is then round(x / S) - x / S inside the range, qmin - Z below and qmax - Z above it: LSQ (Esser
+    et al., 2020, equation 3).
+
+    Args:
+        x: any shape.
+        scale, zero_point: of a shape that broadcasts against `x`.
+        qmin, qmax: the smallest and the largest integer.
+
+    >>> fake_quantize(torch.tensor([-1.0, 0.3, 9.0]), torch.tensor(0.5), 0, qmin=0, qmax=3)
+    tensor([0.0000, 0.5000, 1.5000])
+    """
+    steps = round_straight_through(torch.clamp(x / scale, qmin - zero_point, qmax - zero_point))
+    return steps * scale
+
+
+# --- quantizers -------------------------------------------------------------------------------------------------------
+
+
+class Quantizer(nn.Module):
+    """What all quantizers share: a number of bits, the integers they allow, and how a tensor is rounded.
+
+    A subclass says in `steps` which scale and zero point a tensor gets.
+
+    Args:
+        bits: from 1 to 8.
+        signed: integers from -2^(bits-1) to 2^(bits-1) - 1 instead of 0 to 2^bits - 1.
+
+    Raises:
+        TypeError, ValueError: no integer from 1 to 8.
+    """
+
+    def __init__(self, bits: int, *, signed: bool):
+        super().__init__()
+        self.bits = bits
+        self.qmin, self.qmax = integer_range(bits, signed=signed)
+        self.frozen = False
+        self.bypassed = False
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Set the range by an example of what will come; by default there is nothing to set."""
+
+    def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
+        """Return scale and zero point for `x`, of a shape that broadcasts against it."""
+        raise NotImplementedError
+
+    def integers(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the integers that stand for `x`, int32, from qmin to qmax."""
+        scale, zero_point = self.steps(x)
+        return (torch.clamp(x / scale, self.qmin - zero_point, self.qmax - zero_point).round() + zero_point).int()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.bypassed:
+            return x
+        scale, zero_point = self.steps(x)
+        return fake_quantize(x, scale, zero_point, qmin=self.qmin, qmax=self.qmax)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, qmin={self.qmin}, qmax={self.qmax}"
+
+
+class WeightRange(Quantizer):
+    """Symmetric, one scale for each output channel: the largest absolute weight is the largest integer.
+
+    The range follows the weight in every step; there is nothing to learn or to freeze.
+    """
+
+    def __init__(self, bits: int, channels: int):
+        super().__init__(bits, signed=True)
+        require_int("channels", channels, minimum=1)
+        self.qmin, self.qmax = integer_range(bits, symmetric=True)
+
+    def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        return _by_channel(parameters_for(x, bits=self.bits, symmetric=True, axis=0).scale, x), 0
+
+
+class LearnedScale(Quantizer):
+    """Symmetric with a scale that is trained like a weight: learned step size quantization (Esser et al., 2020).
+
+    What is trained is the logarithm of the scale. The paper scales the gradient instead, which fits SGD; an Adam step
+    has about the size of the learning rate whatever the gradient, and in the logarithm that is a relative change.
+
+    Args:
+        bits: from 1 to 8.
+        channels: of the weight, one scale for each; None for one scale, of an activation.
+        signed: for a tensor with negative values; a weight always is.
+    """
+
+    def __init__(self, bits: int, channels: int | None = None, *, signed: bool | None = None):
+        super().__init__(bits, signed=channels is not None if signed is None else signed)
+        shape = () if channels is None else (require_int("channels", channels, minimum=1),)
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Start from the scale with the smallest mean squared error over `x`."""
+        if self.log_scale.ndim == 0:
+            best = smallest_error_scale(x.detach().reshape(1, -1), qmin=self.qmin, qmax=self.qmax)[0]
+        else:
+            best = smallest_error_scale(x.detach().flatten(1), qmin=self.qmin, qmax=self.qmax)
+        self.log_scale.data.copy_(best.log())
+
+    def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        scale = self.log_scale.exp()
+        return (scale if scale.ndim == 0 else _by_channel(scale, x)), 0
+
+
+class MovingAverageRange(Quantizer):
+    """For activations: lowest and highest value as moving averages over the batches of training (Jacob et al., 2018).
+
+    In training mode every batch moves both ends by the share `momentum` towards its own; in evaluation mode, and once
+    frozen, they stay. The range always includes zero, and zero is an integer.
+    """
+
+    def __init__(self, bits: int, *, momentum: float = 0.01):
+        super().__init__(bits, signed=False)
+        self.momentum = require_number("momentum", momentum, low=0.0, high=1.0)
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.ones(()))
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Take the range of `x` as it is."""
+        low, high = x.detach().aminmax()
+        self.low.copy_(low.clamp(max=0.0))
+        self.high.copy_(high.clamp(min=0.0))
+
+    def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parameters = parameters_from_range(self.low, self.high, bits=self.bits, signed=False)
+        return parameters.scale, parameters.zero_point
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and not self.frozen and not self.bypassed:
+            low, high = x.detach().aminmax()
+            self.low.lerp_(low.clamp(max=0.0), self.momentum)
+            self.high.lerp_(high.clamp(min=0.0), self.momentum)
+        return super().forward(x)
+
+
+class TernaryWeight(Quantizer):
+    """-S, 0 and +S for each output channel (Li, Zhang and Liu, 2016): zero below 0.7 times the mean absolute weight.
+
+    S is the mean absolute value of the weights above that threshold. Stored in 2 bits.
+    """
+
+    def __init__(self, channels: int, *, threshold: float = 0.7):
+        super().__init__(2, signed=True)
+        require_int("channels", channels, minimum=1)
+        self.qmin = -1
+        self.threshold = require_number("threshold", threshold, low=0.0)
+
+    def _kept(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = x.detach().flatten(1).abs()
+        kept = rows > self.threshold * rows.mean(dim=1, keepdim=True)
+        return rows, kept
+
+    def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        rows, kept = self._kept(x)
+        scale = (rows * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+        return _by_channel(_positive(scale), x), 0
+
+    def integers(self, x: torch.Tensor) -> torch.Tensor:
+        _, kept = self._kept(x)
+        return (x.detach().sign() * kept.view_as(x)).int()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.bypassed else straight_through(x, self.integers(x) * self.steps(x)[0])
+
+
+class BinaryWeight(Quantizer):
+    """-S and +S, the sign of the weight; zero counts as positive. Stored in 1 bit.
+
+    Args:
+        channels: output channels of the weight.
+        scaled: S is the mean absolute weight of the channel (Rastegari et al., 2016), the best scale in the sense of
+            least squares; else S is 1, as in BinaryConnect (Courbariaux et al., 2015), for layers with batch norm
+            behind, which takes any scale away again.
+    """
+
+    def __init__(self, channels: int, *, scaled: bool = True):
+        super().__init__(1, signed=True)
+        require_int("channels", channels, minimum=1)
+        self.qmin, self.qmax = -1, 1
+        self.scaled = scaled
+
+    def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        scale = binary(x).scale
+        return (_positive(scale) if self.scaled else torch.ones_like(scale)), 0
+
+    def integers(self, x: torch.Tensor) -> torch.Tensor:
+        return binary(x).codes.int()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.bypassed else straight_through(x, self.integers(x) * self.steps(x)[0])
+
+
+def smallest_error_scale(rows: torch.Tensor, *, qmin: int, qmax: int, candidates: int = 80) -> torch.Tensor:
+    """Return for each row the scale, out of a grid up to its min-max scale, with the smallest mean squared error.
+
+    Args:
+        rows: shape (rows, values).
+        qmin, qmax: the integers allowed; the zero point is 0.
+        candidates: scales tried, evenly spaced.
+
+    Returns:
+        scales, shape (rows,), positive.
+
+    Raises:
+        TypeError, ValueError: no finite floating-point tensor of two dimensions.
+
+    >>> smallest_error_scale(torch.tensor([[-2.0, 1.0, 0.0]]), qmin=-2, qmax=1)
+    tensor([1.])
+    """
+    if require_tensor("rows", rows).ndim != 2:
+        raise ValueError(f"rows must have shape (rows, values), got {tuple(rows.shape)}")
+    low, high = rows.amin(dim=1), rows.amax(dim=1)
+    whole = high / max(qmax, 1)
+    if qmin < 0:
+        whole = torch.maximum(whole, low / qmin)
+    whole = _positive(whole)
+    best, least = whole.clone(), torch.full_like(whole, torch.inf)
+    for share in torch.linspace(1.0, 1.0 / candidates, candidates):
+        scale = (whole * share)[:, None]
+        error = (torch.clamp((rows / scale).round(), qmin, qmax) * scale - rows).square().mean(dim=1)
+        best = torch.where(error < least, scale[:, 0], best)
+        least = torch.minimum(error, least)
+    return _positive(best)
+
+
+def _by_channel(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Give one value for each row of `x` the shape that broadcasts against it."""
+    return values.view(-1, *[1] * (x.ndim - 1))
+
+
+def _positive(scale: torch.Tensor) -> torch.Tensor:
+    """Replace scales that would divide by zero: a constant zero is stored exactly at any scale."""
+    return torch.where(scale < torch.finfo(torch.float32).tiny, torch.ones_like(scale), scale)
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+class FakeQuantizedLinear(nn.Linear):
+    """A linear layer that computes with its rounded input, its rounded weight and a bias rounded to the sums' scale.
+
+    Without rounding of the input the bias stays as it is: the sums are then no integers either.
+
+    Args:
+        layer: the float layer, whose weight and bias are taken over.
+        weight_quantizer: rounds the weight in every forward pass.
+        input_quantizer: rounds what comes in; an `nn.Identity` leaves it as it is.
+    """
+
+    def __init__(self, layer: nn.Linear, weight_quantizer: Quantizer, input_quantizer: nn.Module):
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        self.weight, self.bias = layer.weight, layer.bias
+        self.weight_quantizer, self.input_quantizer = weight_quantizer, input_quantizer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rounded = self.weight_quantizer(self.weight)
+        return F.linear(self.input_quantizer(x), rounded, rounded_bias(self))
+
+
+class FakeQuantizedConv2d(nn.Conv2d):
+    """A convolution that computes with its rounded input and its rounded weight; see `FakeQuantizedLinear`."""
+
+    def __init__(self, layer: nn.Conv2d, weight_quantizer: Quantizer, input_quantizer: nn.Module):
+        super().__init__(layer.in_channels, layer.out_channels, layer.kernel_size, device="meta", **_placement(layer))
+        self.weight, self.bias = layer.weight, layer.bias
+        self.weight_quantizer, self.input_quantizer = weight_quantizer, input_quantizer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rounded = self.weight_quantizer(self.weight)
+        return F.conv2d(self.input_quantizer(x), rounded, rounded_bias(self), **_placement(self))
+
+
+def rounded_bias(layer: FakeQuantizedLinear | FakeQuantizedConv2d) -> torch.Tensor | None:
+    """Return the layer's bias in whole multiples of S_input S_weight, the scale of its integer sums, straight through.
+
+    In the integer layer the bias is one more int32 term of the sum (Jacob et al., 2018, section 2.4). At few bits the
+    multiples are so far apart that a simulation with the exact bias would answer otherwise than the integers.
+    """
+    quantizer = layer.input_quantizer
+    if layer.bias is None or not isinstance(quantizer, Quantizer) or quantizer.bypassed:
+        return layer.bias
+    scale = (quantizer.steps(layer.weight)[0] * layer.weight_quantizer.steps(layer.weight)[0].flatten()).detach()
+    return straight_through(layer.bias, (layer.bias / scale).round() * scale)
+
+
+def _placement(layer: nn.Conv2d) -> dict[str, object]:
+    """Return how a convolution walks over the image, in the words of both nn.Conv2d and F.conv2d."""
+    return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+
+
+FAKE_QUANTIZED = {nn.Linear: FakeQuantizedLinear, nn.Conv2d: FakeQuantizedConv2d}
+
+
+def prepare(
+    model: nn.Module, *, weight: Callable[[int], Quantizer], activation: Callable[[], Quantizer] | None
+) -> nn.Module:
+    """Return a copy of the network in which every linear layer and convolution is fake-quantized.
+
+    Args:
+        model: the trained float network; it is not changed.
+        weight: makes a quantizer for a weight with the given number of output channels, such as
+            `lambda channels: LearnedScale(4, channels)`.
+        activation: makes a quantizer for a layer's input, such as `lambda: LearnedScale(4)`; None leaves inputs float.
+
+    Returns:
+        the copy, in evaluation mode, its weights still float. The quantizers of the weights have seen them; those of
+        the activations have seen nothing yet: see `calibrate`.
+
+    Raises:
+        TypeError: `model` is no network, or a factory makes something else than a Quantizer.
+        ValueError: there is no such layer, or one that pads otherwise than with zeros.
+
+    >>> prepare(nn.Sequential(nn.Linear(2, 3)), weight=TernaryWeight, activation=None)
+    Sequential(
+      (0): FakeQuantizedLinear(
+        in_features=2, out_features=3, bias=True
+        (weight_quantizer): TernaryWeight(bits=2, qmin=-1, qmax=1)
+        (input_quantizer): Identity()
+      )
+    )
+    """
+    prepared = copy.deepcopy(require_module("model", model))
+    layers = [(name, layer) for name, layer in prepared.named_modules() if type(layer) in FAKE_QUANTIZED and name]
+    if not layers:
+        raise ValueError(f"there is no nn.Linear or nn.Conv2d inside this {type(model).__name__} to prepare")
+    for name, layer in layers:
+        if getattr(layer, "padding_mode", "zeros") != "zeros":
+            raise ValueError(f"{name} pads with {layer.padding_mode!r}; only padding with zeros can be quantized")
+        weight_quantizer = _require_quantizer("weight", weight(len(layer.weight)))
+        weight_quantizer.observe(layer.weight)
+        input_quantizer = nn.Identity() if activation is None else _require_quantizer("activation", activation())
+        replacement = FAKE_QUANTIZED[type(layer)](layer, weight_quantizer, input_quantizer)
+        prepared.set_submodule(name, replacement.to(layer.weight.device))
+    return prepared.eval()
+
+
+def _require_quantizer(name: str, value: object) -> Quantizer:
+    if not isinstance(value, Quantizer):
+        raise TypeError(f"{name} must make a Quantizer such as LearnedScale(4), it made {type(value).__name__}")
+    return value
+
+
+def fake_quantized_layers(model: nn.Module) -> dict[str, FakeQuantizedLinear | FakeQuantizedConv2d]:
+    """Return the fake-quantized layers of a prepared network by name.
+
+    Raises:
+        TypeError: `model` is no network.
+        ValueError: it has no such layers; it was not prepared.
+    """
+    found = {
+        name: layer
+        for name, layer in require_module("model", model).named_modules()
+        if isinstance(layer, tuple(FAKE_QUANTIZED.values()))
+    }
+    if not found:
+        raise ValueError(f"this {type(model).__name__} has no fake-quantized layers; call prepare(model, ...) first")
+    return found
+
+
+def quantizers(model: nn.Module) -> list[Quantizer]:
+    """Return all quantizers of a prepared network, those of weights and of activations.
+
+    Raises:
+        TypeError, ValueError: see `fake_quantized_layers`.
+    """
+    fake_quantized_layers(model)
+    return [module for module in model.modules() if isinstance(module, Quantizer)]
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, images: torch.Tensor) -> None:
+    """Set the range of every activation from what reaches its layer when the network runs in float.
+
+    With this a prepared network is quantized after training. The images must come from the training split.
+
+    Raises:
+        TypeError, ValueError: `model` is not prepared, or `images` is no finite floating-point tensor.
+    """
+    layers = fake_quantized_layers(model)
+    require_tensor("images", images)
+    inputs: dict[str, torch.Tensor] = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda _layer, arguments, name=name: inputs.update({name: arguments[0]}))
+        for name, layer in layers.items()
+    ]
+    training = model.training
+    for quantizer in quantizers(model):
+        quantizer.bypassed = True
+    try:
+        model.eval()(images.to(next(model.parameters()).device))
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+        for quantizer in quantizers(model):
+            quantizer.bypassed = False
+    for name, x in inputs.items():
+        if isinstance(layers[name].input_quantizer, Quantizer):
+            layers[name].input_quantizer.observe(x)
+
+
+def freeze(model: nn.Module, *, frozen: bool = True) -> None:
+    """Hold every range still: moving averages no longer move, learned scales no longer learn; `frozen=False` undoes it.
+
+    Raises:
+        TypeError, ValueError: `model` is not prepared.
+    """
+    for quantizer in quantizers(model):
+        quantizer.frozen = frozen
+        for parameter in quantizer.parameters():
+            parameter.requires_grad_(not frozen)
+
+
+# --- what is deployed -------------------------------------------------------------------------------------------------
+
+
+class ConvertedLayer(nn.Module):
+    """A layer that stores its weight as packed integers and computes with integers.
+
+    The input is rounded to integers, the products are summed in int32 with a bias of int32, and one multiplication by
+    S_input S_weight for each channel makes real numbers of the sums. Without an input quantizer the input stays float
+    and so do the sums; the weight is stored in integers all the same.
+
+    Args:
+        layer: the trained fake-quantized layer.
+    """
+
+    def __init__(self, layer: FakeQuantizedLinear | FakeQuantizedConv2d):
+        super().__init__()
+        quantizer, given = layer.weight_quantizer, layer.input_quantizer
+        self.placement = _placement(layer) if isinstance(layer, nn.Conv2d) else None
+        self.bits = quantizer.bits
+        self.shape = tuple(layer.weight.shape)
+        self.input_qmin, self.input_qmax = (given.qmin, given.qmax) if isinstance(given, Quantizer) else (0, 0)
+        weight_scale = quantizer.steps(layer.weight)[0].detach().flatten()
+        integers = quantizer.integers(layer.weight).cpu()
+        self.register_buffer("packed", pack((integers + 1) // 2 if self.bits == 1 else integers, self.bits))
+        self.register_buffer("weight_scale", weight_scale.clone())
+        self.register_buffer("input_scale", None)
+        self.register_buffer("input_zero_point", None)
+        bias = torch.zeros_like(weight_scale) if layer.bias is None else layer.bias.detach().clone()
+        if isinstance(given, Quantizer):
+            scale, zero_point = given.steps(layer.weight)
+            self.input_scale = scale.detach().clone()
+            self.input_zero_point = torch.as_tensor(zero_point, dtype=torch.int32, device=scale.device)
+            bias = (bias / (self.input_scale * weight_scale)).round().int()
+        self.register_buffer("bias", bias)
+
+    def weight_integers(self) -> torch.Tensor:
+        """Return the weight as int32, of the shape of the layer's weight."""
+        unpacked = unpack(self.packed.cpu(), self.bits, self.shape, signed=self.bits > 1).to(self.packed.device).int()
+        return 2 * unpacked - 1 if self.bits == 1 else unpacked  # one bit: 0 and 1 stand for -1 and +1
+
+    def input_integers(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the input as int32, its zero point taken off: x is about S_input times that."""
+        low, high = self.input_qmin - self.input_zero_point, self.input_qmax - self.input_zero_point
+        return torch.clamp((x / self.input_scale).round(), low, high).int()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.input_scale is None:
+            sums, scale = self._sums(x, self.weight_integers().to(x.dtype)), self.weight_scale
+            return sums * self._by_channel(scale) + self._by_channel(self.bias)
+        sums = self._sums(self.input_integers(x), self.weight_integers()) + self._by_channel(self.bias)
+        return sums * self._by_channel(self.input_scale * self.weight_scale)
+
+    def _sums(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, weight) if self.placement is None else F.conv2d(x, weight, **self.placement)
+
+    def _by_channel(self, values: torch.Tensor) -> torch.Tensor:
+        return values if self.placement is None else values[:, None, None]
+
+    def extra_repr(self) -> str:
+        return f"shape={self.shape}, bits={self.bits}"
+
+
+@torch.no_grad()
+def convert(model: nn.Module) -> nn.Module:
+    """Return a copy of a prepared network in which every fake-quantized layer is a `ConvertedLayer`.
+
+    Raises:
+        TypeError, ValueError: `model` is no network, or was not prepared.
+
+    >>> small = prepare(nn.Sequential(nn.Linear(2, 3)), weight=BinaryWeight, activation=None)
+    >>> convert(small)[0].weight_integers().abs().tolist()
+    [[1, 1], [1, 1], [1, 1]]
+    """
+    converted = copy.deepcopy(model)
+    for name, layer in fake_quantized_layers(converted).items():
+        converted.set_submodule(name, ConvertedLayer(layer))
+    return converted.eval()
+
+
+class _QdqLayer(nn.Module):
+    """A converted layer as a file describes it: integers, their scales, where to round. Only a runtime can run it."""
+
+    def __init__(self, layer: ConvertedLayer):
+        super().__init__()
+        self.layer = layer
+        channels = len(layer.weight_scale)
+        self.largest = None
+        if layer.input_qmax < 255:  # QuantizeLinear itself stops at 255 only
+            self.largest = float(layer.input_scale * (layer.input_qmax - layer.input_zero_point))
+        self.register_buffer("weight", layer.weight_integers().to(torch.int8))
+        self.register_buffer("weight_zero_point", torch.zeros(channels, dtype=torch.int8))
+        self.register_buffer("input_zero_point", layer.input_zero_point.to(torch.uint8))
+        self.register_buffer("bias_scale", layer.input_scale * layer.weight_scale)
+        self.register_buffer("bias_zero_point", torch.zeros(channels, dtype=torch.int32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        layer = self.layer
+        if self.largest is not None:
+            x = torch.clamp(x, max=self.largest)
+        q = _onnx("QuantizeLinear", x, layer.input_scale, self.input_zero_point, dtype=torch.uint8)
+        x = _onnx("DequantizeLinear", q, layer.input_scale, self.input_zero_point)
+        weight = _onnx("DequantizeLinear", self.weight, layer.weight_scale, self.weight_zero_point, axis=0)
+        bias = _onnx("DequantizeLinear", layer.bias, self.bias_scale, self.bias_zero_point, axis=0)
+        if layer.placement is None:
+            return F.linear(x, weight, bias)
+        return F.conv2d(x, weight, bias, **layer.placement)
+
+
+def _onnx(operator: str, *inputs: torch.Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> torch.Tensor:
+    """Stand for an operator of ONNX that PyTorch has not; it keeps the shape of its first input."""
+    return torch.onnx.ops.symbolic(operator, inputs, attrs=attributes, dtype=dtype, shape=inputs[0].shape, version=19)
+
+
+def export_quantized(model: nn.Module, example: torch.Tensor, path: str | Path) -> Path:
+    """Write a converted network to an ONNX file with int8 weights, int32 biases and QuantizeLinear pairs (QDQ).
+
+    Each weight takes a whole byte in this file, whatever its bits.
+
+    Args:
+        model: what `convert` returned, with quantized inputs in every layer.
+        example, path: see `export.export_onnx`.
+
+    Raises:
+        TypeError: `model` is no network.
+        ValueError: it has no converted layer, or one whose input stays float.
+        ExportError: see `export.export_onnx`.
+    """
+    described = copy.deepcopy(require_module("model", model))
+    layers = {name: layer for name, layer in described.named_modules() if isinstance(layer, ConvertedLayer)}
+    if not layers:
+        raise ValueError(f"this {type(model).__name__} has no converted layers; call convert(model) first")
+    for name, layer in layers.items():
+        if layer.input_scale is None:
+            raise ValueError(f"{name} takes float inputs; give prepare an activation quantizer")
+        described.set_submodule(name, _QdqLayer(layer))
+    return _strip_notes(export_onnx(described, example, path))
+
+
+def _strip_notes(path: Path) -> Path:
+    """Remove what the exporter notes about every node's origin: in a small network more bytes than the weights."""
+    import onnx
+
+    network = onnx.load(path)
+    for part in (*network.graph.node, *network.graph.value_info, *network.graph.initializer, network.graph):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(network, path)
+    return path
+
+
+# --- the library's way ------------------------------------------------------------------------------------------------
+
+
+def prepare_with_torchao(model: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Return the network as a graph with torchao's fake-quantize operators inserted for x86 processors.
+
+    It can be trained with `training.fit`; weights and activations take 8 bits and their ranges follow moving averages.
+
+    Args:
+        model: a float network.
+        example: one input or more, of shape (N, ...); only its shape behind N matters.
+
+    Raises:
+        TypeError, ValueError: `model` is no network, or `example` no float tensor.
+    """
+    require_module("model", model)
+    two = torch.zeros(2, *require_tensor("example", example).shape[1:])
+    with _quiet():
+        from torchao.quantization.pt2e import allow_exported_model_train_eval
+        from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+        batch = torch.export.Dim("batch", min=1, max=2**16)
+        exported = torch.export.export(copy.deepcopy(model).eval(), (two,), dynamic_shapes=({0: batch},))
+        quantizer = x86.X86InductorQuantizer()
+        quantizer.set_global(x86.get_default_x86_inductor_quantization_config(is_qat=True))
+        return allow_exported_model_train_eval(prepare_qat_pt2e(exported.module(), quantizer))
+
+
+def convert_with_torchao(prepared: nn.Module) -> nn.Module:
+    """Return what torchao deploys of a trained graph: quantize and dequantize operators around int8 weights.
+
+    The trained graph is used up: it cannot be trained on afterwards.
+
+    Raises:
+        TypeError: `prepared` is no graph, as `prepare_with_torchao` returns it.
+    """
+    if not isinstance(prepared, torch.fx.GraphModule):
+        raise TypeError(f"prepared must be what prepare_with_torchao returned, got {type(prepared).__name__}")
+    with _quiet():
+        from torchao.quantization.pt2e import allow_exported_model_train_eval
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+
+        prepared.eval()
+        return allow_exported_model_train_eval(convert_pt2e(prepared))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back warnings that torchao and torch.export give about their own code."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
