@@ -315,3 +315,19 @@ def test_only_converted_networks_with_rounded_inputs_are_written(tmp_path):
     weights_only = convert(prepare(LiteNetMLP(2), weight=BinaryWeight, activation=None))
     with pytest.raises(ValueError, match="float inputs"):
         export_quantized(weights_only, torch.rand(1, 1, 28, 28), tmp_path / "a.onnx")
+
+
+def test_torchao_rounds_a_weight_as_we_do(mnist):
+    torch.manual_seed(0)
+    images = mnist.train.images[:64]
+    graph = qat.prepare_with_torchao(LiteNetMLP(8), images)
+    fit(graph, Split(images, mnist.train.labels[:64]), Recipe(epochs=1, batch_size=32))
+    weight, quantizer = graph.fc1.weight, graph.activation_post_process_1
+    with torch.no_grad():
+        theirs = quantizer(weight)
+        ours = qat.fake_quantize(weight, quantizer.scale[:, None], 0, qmin=-128, qmax=127)
+    assert torch.allclose(theirs, ours, atol=1e-7)
+    before = logits(graph, images)
+    assert torch.allclose(logits(qat.convert_with_torchao(graph), images), before, atol=0.05)
+    with pytest.raises(TypeError, match="prepare_with_torchao"):
+        qat.convert_with_torchao(LiteNetMLP(2))

@@ -68,7 +68,7 @@ def true_statements(answer: Callable) -> None:
         answer,
         right={"B", "D"},
         why_wrong={
-            "A": "two thirds of the sums of LeNet300100's first layer were wrong, and as many digits were read.",
+            "A": "over half of the sums of LeNet300100's first layer were wrong, and as many digits were read.",
             "C": "static means that calibration fixed it beforehand; found anew for each input is dynamic.",
             "E": "a channel of the weights is an output. The codes that enter a sum must share a scale to be added.",
         },
