@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from utils.data import Split, Splits
-from utils.training import Evaluation, History, Recipe, _rise_then_cosine, cross_entropy, evaluate, fit, logits, shifted
+from utils.training import (
+    Evaluation,
+    History,
+    Recipe,
+    cross_entropy,
+    evaluate,
+    fit,
+    logits,
+    move,
+    rise_then_cosine,
+    shifted,
+)
 
 
 def toy(count: int = 60, seed: int = 0) -> Split:
@@ -174,13 +185,13 @@ def test_without_warm_up_the_learning_rate_is_that_of_pytorch(steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     for step in range(steps + 1):
-        assert _rise_then_cosine(step, steps, 0.0) == pytest.approx(cosine.get_last_lr()[0], abs=1e-6)
+        assert rise_then_cosine(step, steps, 0.0) == pytest.approx(cosine.get_last_lr()[0], abs=1e-6)
         optimizer.step()
         cosine.step()
 
 
 def test_the_learning_rate_rises_to_1_and_falls_to_0():
-    factors = [_rise_then_cosine(step, 100, 0.2) for step in range(101)]
+    factors = [rise_then_cosine(step, 100, 0.2) for step in range(101)]
     assert factors[0] == pytest.approx(1 / 21)
     assert factors[10] - factors[9] == pytest.approx(factors[1] - factors[0])
     assert factors[20] == max(factors) == 1.0
@@ -190,7 +201,7 @@ def test_the_learning_rate_rises_to_1_and_falls_to_0():
 
 @given(steps=st.integers(1, 200), warm_up=st.floats(0, 1))
 def test_the_learning_rate_has_one_peak_and_stays_in_range(steps, warm_up):
-    factors = [_rise_then_cosine(step, steps, warm_up) for step in range(steps)]
+    factors = [rise_then_cosine(step, steps, warm_up) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
     peak = factors.index(max(factors))
     assert factors == sorted(factors[: peak + 1]) + sorted(factors[peak + 1 :], reverse=True)
@@ -429,3 +440,17 @@ def test_shifted_refuses_bad_arguments(images, distance, error, match):
 
 def test_an_evaluation_is_read_by_name():
     assert Evaluation(0.5, 1.0, 5, 10)._asdict() == {"accuracy": 0.5, "loss": 1.0, "correct": 5, "total": 10}
+
+
+@pytest.mark.parametrize(("way", "down", "right"), [(0, 1, 1), (1, 1, 0), (4, 0, 0), (5, 0, -1), (8, -1, -1)])
+def test_an_image_moves_the_way_it_is_told(way, down, right):
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 2, 2] = 1.0
+    moved = move(image, 1, torch.tensor([way]))
+    assert moved.nonzero().tolist() == [[0, 0, 2 + down, 2 + right]]
+
+
+def test_shifting_draws_a_way_for_each_image_and_moves_it():
+    images = torch.rand(50, 2, 6, 7)
+    ways = torch.randint(25, (50,), generator=torch.Generator().manual_seed(3))
+    assert torch.equal(shifted(images, 2, torch.Generator().manual_seed(3)), move(images, 2, ways))

@@ -153,7 +153,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps_an_epoch = -(-len(train.labels) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rise_then_cosine(step, recipe.epochs * steps_an_epoch, recipe.warm_up)
+        optimizer, lambda step: rise_then_cosine(step, recipe.epochs * steps_an_epoch, recipe.warm_up)
     )
     history, best = History(), None
     for epoch in _progress(recipe.epochs):
@@ -245,19 +245,34 @@ def shifted(images: torch.Tensor, distance: int, generator: torch.Generator) -> 
         raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
     if images.ndim != 4:
         raise ValueError(f"images must have shape (N, channels, height, width), got {tuple(images.shape)}")
+    drawn = torch.randint((2 * distance + 1) ** 2, (len(images),), generator=generator).to(images.device)
+    return move(images, distance, drawn)
+
+
+def move(images: torch.Tensor, distance: int, ways: torch.Tensor) -> torch.Tensor:
+    """Move each image in its own way, of the (2 distance + 1)^2 that there are; zeros come in at the border.
+
+    Args:
+        images: shape (N, channels, height, width).
+        distance: pixels that an image moves at most in each direction.
+        ways: shape (N,), integers; way 0 moves down and right by `distance`, the next ones less and less to the right.
+
+    >>> move(torch.eye(3).view(1, 1, 3, 3), 1, torch.tensor([8]))[0, 0]
+    tensor([[1., 0., 0.],
+            [0., 1., 0.],
+            [0., 0., 0.]])
+    """
     height, width = images.shape[2:]
     padded = F.pad(images, (distance,) * 4)
-    ways = 2 * distance + 1
-    drawn = torch.randint(ways * ways, (len(images),), generator=generator).to(images.device)
     moved = torch.empty_like(images)
-    for way in range(ways * ways):
-        top, left = divmod(way, ways)
-        here = drawn == way
+    for way in range((2 * distance + 1) ** 2):
+        top, left = divmod(way, 2 * distance + 1)
+        here = ways == way
         moved[here] = padded[here, :, top : top + height, left : left + width]
     return moved
 
 
-def _rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
+def rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
     """Return the factor on the learning rate: linear from 0 to 1 over the warm-up, then a half cosine down to 0."""
     rising = warm_up * steps
     if step < rising:
