@@ -17,6 +17,11 @@ import json, os, sys
 from utils.keras_parallel import report
 report([json.loads(os.environ["TF_CONFIG"])["task"]["index"], sys.argv[1]])
 """
+INTERRUPTIBLE = """
+import signal
+from utils.keras_parallel import launch_tensorflow
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+"""
 SLEEP = "import time; print('asleep', flush=True); time.sleep(600)"
 
 
@@ -54,7 +59,7 @@ def test_a_worker_that_reports_nothing_is_an_error():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_an_interrupt_leaves_no_worker():
-    script = f"from utils.keras_parallel import launch_tensorflow\nlaunch_tensorflow({SLEEP!r}, workers=2)"
+    script = INTERRUPTIBLE + f"launch_tensorflow({SLEEP!r}, workers=2)"
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL)
     watched = psutil.Process(process.pid)
     deadline = time.monotonic() + 30

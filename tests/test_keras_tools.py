@@ -21,7 +21,6 @@ from utils.keras_tools import (
     ModelFileError,
     accuracy,
     as_graph,
-    build_mobilenet,
     grow_gpu_memory,
     keras,
     load_arrays,
@@ -264,15 +263,12 @@ def test_other_features_get_a_layer_for_the_digits(monkeypatch):
     keras.utils.set_random_seed(0)
 
     def features():
-        body = build_mobilenet()
-        for layer in body.layers:
-            layer.momentum = 0.0  # batch norms then take their moments from the one batch below
-        body(to_rgb(mnist_arrays()[0].images[:500]), training=True)
-        return keras.Model(body.input, body.layers[-2].output)
+        images = keras.Input((32, 32, 3))
+        return keras.Model(images, keras.layers.Dense(256, "relu")(keras.layers.Flatten()(images)))
 
     monkeypatch.setattr(keras_tools, "_imagenet_features", features)
     validation = mnist_arrays()[1]
-    assert accuracy(as_graph(load_mobilenet("imagenet")), validation.images[:500], validation.labels[:500]) > 0.3
+    assert accuracy(as_graph(load_mobilenet("imagenet")), validation.images[:500], validation.labels[:500]) > 0.5
 
 
 @pytest.mark.slow

@@ -359,8 +359,9 @@ def test_workers_that_fail_are_started_again(script, tmp_path):
 
 
 LAUNCHER = """
-import sys
+import signal, sys
 from utils import parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
 try:
     parallel.launch(sys.argv[1], sys.argv[2], world_size=2)
 except KeyboardInterrupt:
