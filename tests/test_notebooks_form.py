@@ -57,6 +57,7 @@ def test_no_errors_warnings_or_machine_paths_in_outputs(path):
         for output in cell.outputs:
             assert output["output_type"] != "error"
             assert output.get("name") != "stderr"
+            assert not re.search(r"^(INFO|WARNING|ERROR):", "".join(output.get("text", "")), flags=re.MULTILINE)
             text = str({k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")}) + str(
                 output.get("text")
             )

@@ -57,6 +57,7 @@ tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 keras.config.disable_interactive_logging()  # no progress bars in stored outputs
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras calls .h5 a legacy format through it; notebook 13 says so
+tf.get_logger().setLevel(logging.ERROR)  # strategies tell of every all-reduce through it
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 KERAS_CHECKPOINTS = CHECKPOINTS / "keras"
