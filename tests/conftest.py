@@ -1,10 +1,17 @@
 """Fixtures that every test file shares."""
 
+import contextlib
+
 import pytest
 import torch
 from hypothesis import settings
 
 from utils.data import Splits, load
+
+# Triton, which PyTorch loads for some features, and TensorFlow each bring an LLVM; in one process, as under pytest,
+# Triton must come first: the other order ends in a segmentation fault. (A notebook loads only one of the two.)
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # The same examples in every run, and no limit on the time of one: a busy machine is no failure.
 settings.register_profile("workbook", deadline=None, derandomize=True)
