@@ -41,7 +41,7 @@ student: $(READY) ## write build/student: the course to hand out, blank exercise
 solutions: $(READY) ## write build/solutions: the course with its exercises solved
 	$(RUN) -m utils solutions
 
-checkpoints: $(READY) ## train the networks in data/checkpoints/ again (about an hour)
+checkpoints: $(READY) ## train the networks in data/checkpoints/ again (some hours)
 	$(RUN) -m utils checkpoints
 
 constraints: $(READY) ## write constraints.txt from what is installed, after a change of requirements.txt
