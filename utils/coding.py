@@ -347,7 +347,7 @@ def encode_network(tensors: Mapping[str, SharedTensor], *, model: str, arguments
     """
     header = json.dumps({"model": model, "arguments": dict(arguments)}, separators=(",", ":")).encode()
     found = {name: tensor.codes.shape for name, tensor in tensors.items()}
-    if found != (wanted := _shapes(header)):
+    if found != (wanted := _shapes(_build(header))):
         raise CodingError(f"the tensors are not those of {model} with {dict(arguments)}: {found} instead of {wanted}")
     encoder, side = constriction.stream.queue.RangeEncoder(), b""
     for tensor in tensors.values():
@@ -387,7 +387,8 @@ def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
     try:  # a right checksum over a wrong content: written by another version, or on purpose
         (size,) = struct.unpack_from("<H", content, start)
         header = content[start + 2 : start + 2 + size]
-        model, shapes, place, sizes = _build(header), _shapes(header), start + 2 + size, []
+        model, place, sizes = _build(header), start + 2 + size, []
+        shapes = _shapes(model)
         for _ in shapes:
             centroids, kept = struct.unpack_from("<BI", content, place)
             values = np.frombuffer(content, dtype="<f2", count=centroids, offset=place + 5).astype(np.float16)
@@ -413,5 +414,5 @@ def _build(header: bytes) -> nn.Module:
         raise CodingError(f"the header {header!r} names no network of the course: {error!r}") from None
 
 
-def _shapes(header: bytes) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in _build(header).state_dict().items()}
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from utils.data import Split, load
 from utils.lowrank import LowRankLinear, input_moment, split_layers, split_linear
 from utils.models import load_checkpoint, save_checkpoint
+from utils.pruned_checkpoints import follow_answers
 from utils.runtime import library_versions, pick_device, seed_everything
 from utils.training import Recipe, evaluate, logits, move, rise_then_cosine
 
@@ -54,9 +54,6 @@ LOW_RANK = {
 CALIBRATION_IMAGES = 5000
 """Of the training split, for the directions of the data-aware cut."""
 
-TEMPERATURE = 2.0
-"""By which the logits of teacher and student are divided in the distillation."""
-
 
 def moved_answers(teacher: nn.Module, images: torch.Tensor, distance: int) -> torch.Tensor:
     """Ask the teacher about each image in each of its ways to move, once and for all.
@@ -76,7 +73,7 @@ def follow_moved_answers(
 ) -> float:
     """Train `model` in place to give the teacher's answers to moved images; return the best validation accuracy.
 
-    The loss is T^2 KL(teacher / T || model / T). The weights of the best epoch stay, of equals the last one.
+    The loss is `pruned_checkpoints.follow_answers`. The weights of the best epoch stay, of equals the last one.
 
     Args:
         model: the student.
@@ -86,7 +83,7 @@ def follow_moved_answers(
         validation: what to choose the epoch by.
     """
     device = next(model.parameters()).device
-    images, answers = images.to(device), F.log_softmax(answers.to(device) / TEMPERATURE, dim=2)
+    images, answers = images.to(device), answers.to(device)
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * -(-len(images) // recipe.batch_size)
@@ -97,8 +94,7 @@ def follow_moved_answers(
         ways = torch.randint(len(answers), (len(images),), generator=generator).to(device)
         moved, wanted = move(images, recipe.shift, ways), answers[ways, torch.arange(len(images), device=device)]
         for chosen in torch.randperm(len(images), generator=generator).to(device).split(recipe.batch_size):
-            said = F.log_softmax(model(moved[chosen]) / TEMPERATURE, dim=1)
-            loss = TEMPERATURE**2 * F.kl_div(said, wanted[chosen], reduction="batchmean", log_target=True)
+            loss = follow_answers(model, moved[chosen], wanted[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -5,6 +5,7 @@ A notebook calls `launch`; a worker's script begins with ``with join() as worker
 """
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -487,11 +488,10 @@ def save_state(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimi
         optimizer: with its running averages.
         steps: how many steps were done.
     """
-    path = Path(path)
     state = {"model": _unwrapped(model).state_dict(), "optimizer": optimizer.state_dict(), "steps": steps}
-    beside = path.with_name(path.name + ".part")
-    torch.save(state, beside)
-    beside.replace(path)
+    content = io.BytesIO()
+    torch.save(state, content)
+    replace_file(Path(path), content.getvalue())
 
 
 def load_state(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
