@@ -57,7 +57,7 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
     two = torch.zeros(2, *example.shape[1:], dtype=example.dtype)  # a batch of 1 would be taken for a constant
     copied = copy.deepcopy(model).cpu().eval()
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 copied,
                 (two,),
@@ -166,7 +166,7 @@ def quantize_onnx_static(
     model = OnnxModel(source)  # tells a missing or damaged file
     reader = _Reader(model, calibration_batches)
     methods = dict(zip(METHODS, ("MinMax", "Percentile", "Entropy"), strict=True))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         preprocessed = _preprocessed(source, folder)
         if unknown := (ranges or {}).keys() - _activations(onnx.load(preprocessed)):
             raise ValueError(
@@ -208,7 +208,7 @@ def activation_ranges(
 
     model = OnnxModel(source)  # tells a missing or damaged file
     reader = _Reader(model, batches)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         graph_model = onnx.load(_preprocessed(source, folder))
     outputs = {value.name for value in graph_model.graph.output}
     names = sorted(_activations(graph_model) - {model._input})
@@ -234,7 +234,7 @@ def quantize_onnx_dynamic(source: str | Path, target: str | Path, *, per_channel
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     OnnxModel(source)  # tells a missing or damaged file
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         quantize_dynamic(
             _preprocessed(source, folder), Path(target), per_channel=per_channel, weight_type=QuantType.QUInt8
         )
@@ -313,8 +313,7 @@ def compiled(model: nn.Module, example: torch.Tensor, *, freezing: bool = True) 
     settings = {"freezing": freezing, "cpp.vec_isa_ok": True, "compile_threads": 1}  # no probing, no pool
     function = torch.compile(function, dynamic=False, fullgraph=True)
     wrapped = CompiledModel(function, tuple(example.shape))
-    with _quiet(), config.patch(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own code, about itself
+    with quiet(), config.patch(settings):
         try:
             wrapped(example)
         except (InductorError, CppCompileError) as error:
@@ -362,8 +361,7 @@ def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor], *, 
     batches = [_require_batch("a calibration batch", batch) for batch in calibration_batches]
     if not batches:
         raise ValueError(_NO_BATCHES)
-    with _quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's and torchao's own code, about itself
+    with quiet():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
@@ -496,12 +494,17 @@ def _require_input(whose: str, x: object, wanted: tuple) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what libraries print and log below errors inside the block."""
+def quiet() -> Iterator[None]:
+    """Hold back what libraries print, log below errors, and warn of inside the block, mostly about their own code."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)

@@ -5,11 +5,8 @@ their ranges from a few images (that alone is post-training quantization), `trai
 holds the ranges still, and `convert` makes the network that stores packed integers and multiplies integers.
 """
 
-import contextlib
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.arguments import require_int, require_module, require_number, require_tensor
-from utils.export import export_onnx
+from utils.export import export_onnx, quiet
 from utils.quantization import binary, integer_range, pack, parameters_for, parameters_from_range, unpack
 
 # --- the straight-through estimator -----------------------------------------------------------------------------------
@@ -663,7 +660,7 @@ def prepare_with_torchao(model: nn.Module, example: torch.Tensor) -> nn.Module:
     """
     require_module("model", model)
     two = torch.zeros(2, *require_tensor("example", example).shape[1:])
-    with _quiet():
+    with quiet():
         from torchao.quantization.pt2e import allow_exported_model_train_eval
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -685,22 +682,9 @@ def convert_with_torchao(prepared: nn.Module) -> nn.Module:
     """
     if not isinstance(prepared, torch.fx.GraphModule):
         raise TypeError(f"prepared must be what prepare_with_torchao returned, got {type(prepared).__name__}")
-    with _quiet():
+    with quiet():
         from torchao.quantization.pt2e import allow_exported_model_train_eval
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
         prepared.eval()
         return allow_exported_model_train_eval(convert_pt2e(prepared))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back warnings that torchao and torch.export give about their own code."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
