@@ -16,6 +16,7 @@ from utils.coding import (
     MAGIC,
     CodingError,
     SharedTensor,
+    byte_account,
     canonical_codes,
     decode_network,
     decode_tensors,
@@ -117,7 +118,7 @@ def test_relative_indices_name_what_is_wrong():
 
 
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
-@pytest.mark.parametrize("centroids", [1, 2, 15, 255])
+@pytest.mark.parametrize("centroids", [1, 2, 15, 127])
 def test_the_file_gives_back_every_tensor_bit_for_bit(density, centroids):
     tensors = small_network(density=density, centroids=centroids)
     decoded = decode_tensors(encode_network(tensors, model="LeNet300100", arguments=SMALL))
@@ -125,6 +126,22 @@ def test_the_file_gives_back_every_tensor_bit_for_bit(density, centroids):
     for name, tensor in tensors.items():
         assert np.array_equal(decoded[name].codes, tensor.codes)
         assert decoded[name].centroids.tobytes() == tensor.centroids.tobytes()
+
+
+@given(st.integers(1, 63), st.floats(-900, 900, width=16).filter(lambda step: abs(step) > 1e-3), st.integers(0, 2**9))
+def test_of_evenly_spaced_centroids_only_the_step_is_written(most, step, seed):
+    tensors, levels = small_network(seed), np.array([level for level in range(-most, most + 1) if level])
+    even = SharedTensor(np.zeros((6, 784), dtype=np.int64), (levels * np.float64(step)).astype(np.float16))
+    uneven = SharedTensor(even.codes, even.centroids + np.eye(2 * most, dtype=np.float16)[0])
+    sizes = {}
+    for name, tensor in {"even": even, "uneven": uneven}.items():
+        content = encode_network(tensors | {"fc1.weight": tensor}, model="LeNet300100", arguments=SMALL)
+        sizes[name] = len(content)
+        assert decode_tensors(content)["fc1.weight"].centroids.tobytes() == tensor.centroids.tobytes()
+    assert sizes["uneven"] - sizes["even"] in {
+        4 * most - 2,
+        0,
+    }  # 0 where half precision swallows the one that was added
 
 
 def test_the_decoder_rebuilds_the_network_from_the_file_alone():
@@ -197,3 +214,25 @@ def test_a_network_that_shares_no_values_is_refused():
 def test_bad_shared_tensors_are_refused(codes, centroids, error):
     with pytest.raises(error):
         SharedTensor(codes, centroids)
+
+
+# --- where the bytes go
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.0, 0.02, 0.3, 1.0]), st.integers(1, 9))
+def test_the_account_adds_up_and_little_is_left_over(seed, density, centroids):
+    content = encoded(seed=seed, density=density, centroids=centroids)
+    account = byte_account(content)
+    assert sum(sum(row.values()) for row in account.values()) == pytest.approx(len(content), abs=1e-6)
+    assert 0 <= account["file"]["rest"] <= 12  # whole words of four bytes, and float32 probabilities
+    assert all(value >= 0 for row in account.values() for value in row.values())
+
+
+def test_a_whole_and_an_empty_mask_cost_nothing():
+    for density in (0.0, 1.0):
+        assert all(row.get("mask", 0) == 0 for row in byte_account(encoded(density=density)).values())
+
+
+def test_the_account_of_a_damaged_file_is_an_error():
+    with pytest.raises(CodingError):
+        byte_account(encoded()[:-1])

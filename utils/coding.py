@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import constriction
@@ -23,7 +23,9 @@ from utils.arguments import require_int, require_module
 from utils.models import MODELS
 
 MAGIC = b"NNZ1"
-MAXIMUM_CENTROIDS = 255
+MAXIMUM_CENTROIDS = 127
+EVENLY_SPACED = 128
+"""Added to the number of centroids in the file where only the step between them is written."""
 PRIOR_WEIGHT = 20.0
 """How many lines of the mask the layer's density counts for, beside what a column has shown so far."""
 
@@ -41,7 +43,7 @@ class SharedTensor:
 
     Args:
         codes: integers of the tensor's shape; 0 stands for zero, k from 1 on for `centroids[k - 1]`.
-        centroids: float16, shape (K,), K from 1 to 255; the file holds them as they are.
+        centroids: float16, shape (K,), K from 1 to 127; the file holds them as they are.
 
     Raises:
         TypeError: other dtypes.
@@ -74,6 +76,25 @@ class SharedTensor:
         return np.concatenate([[0.0], self.centroids]).astype(np.float32)[self.codes]
 
 
+def shared_tensor(values: np.ndarray) -> SharedTensor:
+    """Read off the values that an array holds, zeros aside; they become the centroids, in ascending order.
+
+    Raises:
+        ValueError: there are more than 127 different ones, or one that float16 does not hold exactly.
+
+    >>> shared_tensor(np.array([0.0, 0.5, -1.0, 0.5], dtype=np.float32)).codes
+    array([0, 2, 1, 2])
+    """
+    different = np.unique(values)
+    different = different[different != 0]
+    if len(different) > MAXIMUM_CENTROIDS:
+        raise ValueError(f"holds {len(different)} different values, at most {MAXIMUM_CENTROIDS} can be shared")
+    if not np.array_equal(different.astype(np.float16).astype(np.float32), different):
+        raise ValueError("holds values that float16 does not hold exactly; round the centroids first")
+    codes = np.where(values == 0, 0, np.searchsorted(different, values) + 1)
+    return SharedTensor(codes, different.astype(np.float16) if len(different) else np.zeros(1, dtype=np.float16))
+
+
 def shared_tensors(model: nn.Module) -> dict[str, SharedTensor]:
     """Read the shared values off a network whose tensors hold few different ones.
 
@@ -82,7 +103,7 @@ def shared_tensors(model: nn.Module) -> dict[str, SharedTensor]:
 
     Raises:
         TypeError: `model` is no network.
-        ValueError: a tensor holds more than 255 different values, or one that float16 does not hold exactly.
+        ValueError: a tensor holds more than 127 different values, or one that float16 does not hold exactly.
 
     >>> layer = nn.Linear(2, 1)
     >>> layer.load_state_dict({"weight": torch.tensor([[0.0, 0.5]]), "bias": torch.tensor([1.0])})
@@ -92,18 +113,10 @@ def shared_tensors(model: nn.Module) -> dict[str, SharedTensor]:
     """
     tensors = {}
     for name, tensor in require_module("model", model).state_dict().items():
-        values = tensor.detach().cpu().float().numpy()
-        different = np.unique(values)
-        different = different[different != 0]
-        if len(different) > MAXIMUM_CENTROIDS:
-            raise ValueError(
-                f"{name} holds {len(different)} different values, at most {MAXIMUM_CENTROIDS} can be shared"
-            )
-        if not np.array_equal(different.astype(np.float16).astype(np.float32), different):
-            raise ValueError(f"{name} holds values that float16 does not hold exactly; round the centroids first")
-        codes = np.where(values == 0, 0, np.searchsorted(different, values) + 1)
-        centroids = different.astype(np.float16) if len(different) else np.zeros(1, dtype=np.float16)
-        tensors[name] = SharedTensor(codes, centroids)
+        try:
+            tensors[name] = shared_tensor(tensor.detach().cpu().float().numpy())
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
     return tensors
 
 
@@ -280,19 +293,37 @@ _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 _CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
 
 
+def _mask_steps(lines: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each line of the mask with the chances that its entries are 1; nothing where all or none are kept."""
+    mask, density = (lines != 0).astype(np.int32), np.count_nonzero(lines) / max(1, lines.size)
+    ones = np.zeros(lines.shape[1])
+    for index, line in enumerate(mask if 0 < density < 1 else []):
+        yield line, _mask_probabilities(ones, index, density)
+        ones += line
+
+
+def _code_steps(lines: np.ndarray, centroids: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each code of a kept weight, from 0, with the chances of all of them; nothing where there is but one."""
+    counts = np.ones(centroids)
+    for code in lines[lines != 0] - 1 if centroids > 1 else []:
+        yield code, _code_probabilities(counts)
+        counts[code] += 1
+
+
 def _encode_tensor(encoder, tensor: SharedTensor) -> None:
     lines = _as_lines(tensor.codes)
-    mask, density = (lines != 0).astype(np.int32), np.count_nonzero(lines) / max(1, lines.size)
-    if 0 < density < 1:
-        ones = np.zeros(lines.shape[1])
-        for index, line in enumerate(mask):
-            encoder.encode(line, _BERNOULLI, _mask_probabilities(ones, index, density))
-            ones += line
-    if len(tensor.centroids) > 1:
-        counts = np.ones(len(tensor.centroids))
-        for code in lines[lines != 0] - 1:
-            encoder.encode(np.array([code], dtype=np.int32), _CATEGORICAL, _code_probabilities(counts)[None])
-            counts[code] += 1
+    for line, chances in _mask_steps(lines):
+        encoder.encode(line, _BERNOULLI, chances)
+    for code, chances in _code_steps(lines, len(tensor.centroids)):
+        encoder.encode(np.array([code], dtype=np.int32), _CATEGORICAL, chances[None])
+
+
+def _bits(tensor: SharedTensor) -> tuple[float, float]:
+    """Return how many bits mask and codes take by their probabilities: the sum of -log2 of what came true."""
+    lines = _as_lines(tensor.codes)
+    mask = sum(-np.log2(np.where(line, chances, 1 - chances)).sum() for line, chances in _mask_steps(lines))
+    codes = sum(-math.log2(chances[code]) for code, chances in _code_steps(lines, len(tensor.centroids)))
+    return float(mask), float(codes)
 
 
 def _decode_tensor(decoder, shape: tuple[int, ...], kept: int, centroids: np.ndarray) -> SharedTensor:
@@ -352,7 +383,7 @@ def encode_network(tensors: Mapping[str, SharedTensor], *, model: str, arguments
     encoder, side = constriction.stream.queue.RangeEncoder(), b""
     for tensor in tensors.values():
         kept = int(np.count_nonzero(tensor.codes))
-        side += struct.pack("<BI", len(tensor.centroids), kept) + tensor.centroids.astype("<f2").tobytes()
+        side += _varint(kept) + _centroid_table(tensor.centroids)
         _encode_tensor(encoder, tensor)
     body = struct.pack("<H", len(header)) + header + side + encoder.get_compressed().astype("<u4").tobytes()
     return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
@@ -378,6 +409,29 @@ def decode_network(content: bytes) -> nn.Module:
     return model.eval()
 
 
+def byte_account(content: bytes) -> dict[str, dict[str, float]]:
+    """Say where the bytes of a file go.
+
+    Returns:
+        for each tensor its bytes for "counts" (of non-zeros), "centroids" (with their number), "mask" and "codes", and
+        under "file" those of the "header" (magic and checksum included) and the "rest": what the stream is longer than
+        the sum of its probabilities says, the rounding to whole words mostly. Masks and codes share one stream, so
+        theirs are fractions; the sum of all is the length of the file.
+
+    Raises:
+        CodingError: see `decode_tensors`.
+    """
+    tensors = decode_tensors(content)
+    (header,) = struct.unpack_from("<H", content, len(MAGIC) + 4)
+    rows: dict[str, dict[str, float]] = {"file": {"header": len(MAGIC) + 4 + 2 + header}}
+    for name, tensor in tensors.items():
+        mask, codes = _bits(tensor)
+        counts, table = _varint(int(np.count_nonzero(tensor.codes))), _centroid_table(tensor.centroids)
+        rows[name] = {"counts": len(counts), "centroids": len(table), "mask": mask / 8, "codes": codes / 8}
+    rows["file"]["rest"] = len(content) - sum(sum(row.values()) for row in rows.values())
+    return rows
+
+
 def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
     if content[: len(MAGIC)] != MAGIC:
         raise CodingError(f"this is no compressed network: it does not begin with {MAGIC.decode()}")
@@ -390,10 +444,9 @@ def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
         model, place, sizes = _build(header), start + 2 + size, []
         shapes = _shapes(model)
         for _ in shapes:
-            centroids, kept = struct.unpack_from("<BI", content, place)
-            values = np.frombuffer(content, dtype="<f2", count=centroids, offset=place + 5).astype(np.float16)
-            sizes.append((kept, values))
-            place += 5 + 2 * centroids
+            kept, place = _read_varint(content, place)
+            centroids, place = _read_centroid_table(content, place)
+            sizes.append((kept, centroids))
         decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(content[place:], dtype="<u4").astype(np.uint32))
         tensors = {
             name: _decode_tensor(decoder, shape, *size)
@@ -404,6 +457,45 @@ def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
     except (struct.error, ValueError, TypeError, AssertionError) as error:
         raise CodingError(f"the file's content does not fit together: {error}") from None
     return model, tensors
+
+
+def _varint(number: int) -> bytes:
+    content = b""
+    while number > 127:
+        content, number = content + bytes([128 | number & 127]), number >> 7
+    return content + bytes([number])
+
+
+def _read_varint(content: bytes, place: int) -> tuple[int, int]:
+    number = 0
+    for shift in range(0, 70, 7):
+        (byte,) = struct.unpack_from("<B", content, place)
+        place, number = place + 1, number | (byte & 127) << shift
+        if byte < 128:
+            return number, place
+    raise CodingError("a number of non-zeros has no end")
+
+
+def _multiples(step: np.float16, most: int) -> np.ndarray:
+    """Return -most to most times the step, without zero, rounded to float16 once; the step itself is the one given."""
+    levels = np.array([level for level in range(-most, most + 1) if level])
+    return (levels * np.float64(step)).astype(np.float16)
+
+
+def _centroid_table(centroids: np.ndarray) -> bytes:
+    most, odd = divmod(len(centroids), 2)
+    if not odd and np.array_equal(_multiples(centroids[most], most), centroids):
+        return struct.pack("<B", EVENLY_SPACED | most) + centroids[most].astype("<f2").tobytes()
+    return struct.pack("<B", len(centroids)) + centroids.astype("<f2").tobytes()
+
+
+def _read_centroid_table(content: bytes, place: int) -> tuple[np.ndarray, int]:
+    (count,) = struct.unpack_from("<B", content, place)
+    written = 1 if count & EVENLY_SPACED else count
+    values = np.frombuffer(content, dtype="<f2", count=written, offset=place + 1).astype(np.float16)
+    if count & EVENLY_SPACED:
+        values = _multiples(values[0], count & ~EVENLY_SPACED)
+    return values, place + 1 + 2 * written
 
 
 def _build(header: bytes) -> nn.Module:
