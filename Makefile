@@ -6,6 +6,9 @@ READY  := $(VENV)/ready
 # `make -k` goes on past a notebook that fails
 KEEP   := $(if $(findstring k,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),--keep-going)
 OTHER_SEED ?= 1
+# processes that test side by side, with one thread each; a GB or two of memory each
+PROCESSES ?= 2
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
 .PHONY: help run test check lab report student solutions checkpoints constraints clean
 .DEFAULT_GOAL := help
@@ -19,14 +22,17 @@ run: $(READY) ## set up, run the whole course on real data, print the report
 test: $(READY) ## set up, then every test: style, units, notebooks against stored outputs, notebooks with another seed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest
-	$(RUN) -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 notebooks
+	$(RUN) -m pytest -n $(PROCESSES) --dist worksteal
+	$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(NBVAL) notebooks/*.ipynb || \
+	    { test -s build/test/again.txt && echo "Again, alone: it is this that counts." && \
+	      $(RUN) -m pytest $(NBVAL) $$(cat build/test/again.txt); }
+	@echo "Now one notebook at a time: from here on claims about time are enforced too."
 	$(RUN) -m utils run $(KEEP) --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
 
-check: $(READY) ## the tests that take about a minute together
+check: $(READY) ## the quick tests: style, form, units, in about two minutes
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m pytest -m "not slow" tests
+	$(RUN) -m pytest -n $(PROCESSES) --dist worksteal -m "not slow" tests
 
 lab: $(READY) ## open JupyterLab in the browser, on this machine only
 	$(VENV)/bin/jupyter lab --ip=127.0.0.1 --allow-root --LabApp.news_url=None \
@@ -34,6 +40,9 @@ lab: $(READY) ## open JupyterLab in the browser, on this machine only
 
 report: $(READY) ## print the report of the last run again
 	$(RUN) -m utils report
+
+scoreboard: $(READY) ## make the last `make run` the reference run of notebook 16, and write README's table from it
+	$(RUN) -m utils scoreboard
 
 student: $(READY) ## write build/student: the course to hand out, blank exercises, no outputs, no solutions
 	$(RUN) -m utils student
@@ -54,5 +63,5 @@ clean: ## remove the environment and everything that was built
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11 to 3.13 is needed, this is %d.%d; try: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
 	@touch $@

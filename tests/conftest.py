@@ -26,6 +26,7 @@ def _quiet_and_private(tmp_path_factory, monkeypatch):
     """Keep a learner's results untouched and the output free of progress bars."""
     monkeypatch.setenv("WORKBOOK_RESULTS", str(tmp_path_factory.mktemp("results")))
     monkeypatch.setenv("WORKBOOK_QUIET", "1")
+    monkeypatch.delenv("WORKBOOK_SIDE_BY_SIDE", raising=False)  # set where the tests run in two processes
 
 
 @pytest.fixture(scope="session")

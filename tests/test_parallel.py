@@ -284,6 +284,7 @@ FAIL = """
 
 HANG = """
     print("waiting for nothing", flush=True)
+    (folder / f"{worker.process_rank}.hangs").touch()
     time.sleep(600)
 """
 
@@ -345,9 +346,19 @@ def test_a_failing_worker_is_an_error_with_its_last_lines(script, tmp_path):
 
 
 @pytest.mark.slow
-def test_hung_workers_end_by_a_time_out_with_their_last_lines(script, tmp_path):
-    with pytest.raises(WorkerError, match=r"2 workers did not finish within 40 s\n(.*\n)*.*waiting for nothing"):
-        launch(script(HANG), tmp_path, world_size=2, timeout_s=40)
+def test_hung_workers_end_by_a_time_out_with_their_last_lines(script, tmp_path, monkeypatch):
+    """Time is up as soon as both hang, however long this machine took to start them."""
+    wait = subprocess.Popen.wait
+
+    def wait_for_both(process, timeout=None):
+        if timeout != 600:
+            return wait(process, timeout)
+        wait_until(lambda: len(list(tmp_path.glob("*.hangs"))) == 2, 90)
+        raise subprocess.TimeoutExpired(process.args, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_for_both)
+    with pytest.raises(WorkerError, match=r"2 workers did not finish within 600 s\n(.*\n)*.*waiting for nothing"):
+        launch(script(HANG), tmp_path, world_size=2, timeout_s=600)
     assert len(pids(tmp_path)) == 2
     nobody_left(tmp_path)
 
@@ -431,8 +442,9 @@ def test_misuse_is_a_clear_error(tmp_path, monkeypatch):
 
 
 def test_scripts_are_checked_before_they_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "SCRIPTS", tmp_path / "workers")
+    monkeypatch.setenv("WORKBOOK_RESULTS", str(tmp_path / "results"))
     assert parallel.write_script("right.py", "print(1)\n").read_text() == "print(1)\n"
+    assert (tmp_path / "workers" / "right.py").exists()
     with pytest.raises(SyntaxError):
         parallel.write_script("wrong.py", "print(1")
     with pytest.raises(ValueError, match="name must be the name of a file"):

@@ -10,16 +10,20 @@ from utils.__main__ import main
 from utils.runtime import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_make_targets_exist_and_are_explained():
-    named = set(re.findall(r"\bmake (?:-k )?([a-z]+)\b", README.replace("make,", ""))) - {"networks", "trained"}
+    written = (README + CONTRIBUTING).replace("make,", "")
+    named = set(re.findall(r"\bmake (?:-k )?([a-z]+)\b", written)) - {"networks", "trained"}
     targets = dict(re.findall(r"^([a-z]+):.*?## (.+)$", MAKEFILE, flags=re.MULTILINE))
     assert {"run", "test", "check", "lab"} <= named <= targets.keys()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m utils ([a-z]+)", README + MAKEFILE))))
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"python -m utils ([a-z]+)", README + CONTRIBUTING + MAKEFILE)))
+)
 def test_commands_of_the_portable_entry_exist(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -32,7 +36,7 @@ def test_every_notebook_is_listed():
         assert f"(notebooks/{path.name})" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "data/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "data/README.md"])
 def test_links_resolve(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8")):

@@ -166,6 +166,19 @@ def test_a_claim_about_time_that_never_holds_fails_after_its_tries(file):
     assert [row["holds"] for row in lines(file)] == [False]
 
 
+@pytest.mark.parametrize("holds", [True, False])
+def test_side_by_side_a_claim_about_time_is_kept_and_not_enforced(file, monkeypatch, capsys, holds):
+    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "1")
+    assert claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: holds) == {"ratio": 1.5, "tries": 1}
+    assert capsys.readouterr().out == "✓ it is faster\n"
+    assert [(row["holds"], row["enforced"]) for row in lines(file)] == [(holds, False)]
+    with pytest.raises(ClaimError):
+        claim("any other claim is enforced", False, a=1)
+    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "0")
+    with pytest.raises(ClaimError):
+        claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: False)
+
+
 @pytest.mark.parametrize(("tries", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("3", TypeError)])
 def test_tries_is_a_positive_integer(tries, error):
     with pytest.raises(error, match="tries must be"):

@@ -28,9 +28,9 @@ def _write(folder, name, *sources):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of notebooks that takes the place of the course's."""
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
+    """A folder of notebooks that takes the place of the course's, on a path that is hard to quote."""
+    folder = tmp_path / "kurs ü {x} 日本" / "notebooks"
+    folder.mkdir(parents=True)
     monkeypatch.setattr(runner, "NOTEBOOKS", folder)
     monkeypatch.setenv("WORKBOOK_RESULTS", "set anew by the runner")
     return folder
@@ -41,11 +41,12 @@ def _run(output, **options):
 
 
 @pytest.mark.slow
-def test_what_ran_is_not_run_again_until_it_changes(folder, tmp_path, capsys):
+def test_what_ran_is_not_run_again_until_it_changes(folder, capsys):
+    tmp_path = folder.parent
     _write(folder, "01_good", GOOD)
     first = _run(tmp_path / "build")
     assert first[0].failure == ""
-    assert first[0].peak_memory_mb > 10
+    assert first[0].with_workers_mb >= first[0].peak_memory_mb > 10
     assert "done in" in capsys.readouterr().out
 
     assert _run(tmp_path / "build") == first
@@ -101,6 +102,19 @@ def test_the_fingerprint_follows_cells_parameters_and_modules(folder, monkeypatc
     assert runner.fingerprint_of(path, {}) != before
 
 
+def test_the_fingerprint_of_a_notebook_that_reads_results_follows_those_of_the_others(folder, tmp_path):
+    plain, reader = _write(folder, "01_good", GOOD), _write(folder, "02_reader", "rows = read_results()")
+    results = tmp_path / "results"
+    results.mkdir()
+    before = [runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]
+    (results / "02_reader.jsonl").write_text("its own", encoding="utf-8")
+    assert [runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)] == before
+    (results / "01_good.jsonl").write_text("new", encoding="utf-8")
+    after = [runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
 @pytest.mark.slow
 def test_execute_stores_outputs_and_leaves_a_failing_notebook_alone(folder):
     path = _write(folder, "01_good", "print(VALUE + 1)")
@@ -114,6 +128,39 @@ def test_execute_stores_outputs_and_leaves_a_failing_notebook_alone(folder):
     with pytest.raises(RuntimeError, match=r"02_bad\.ipynb was left as it was"):
         runner.execute_in_place(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"[]", b"3", b"\xff", b'{"seconds": 1}', b'{"fingerprint": "other", "seconds": 1}', None]
+)
+def test_a_damaged_stamp_or_summary_counts_as_nothing_done(tmp_path, damaged):
+    for name in ("notebooks/01_good.ipynb", "results/01_good.jsonl"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    measured = {"seconds": 1.0, "peak_memory_mb": 2.0, "with_workers_mb": 3.0}
+    whole = json.dumps({"fingerprint": "mine", **measured}).encode()
+    stamp, summary = tmp_path / "notebooks" / "01_good.done.json", tmp_path / "results" / "run.json"
+    stamp.write_bytes(whole)
+    assert runner._finished(tmp_path, "01_good", "mine") == runner.Outcome("01_good", 1.0, 2.0, 3.0)
+    for path in (stamp, summary):
+        path.write_bytes(whole[:20] if damaged is None else damaged)
+    assert runner._finished(tmp_path, "01_good", "mine") is None
+    assert runner.read_summary(tmp_path) == {"total_seconds": 0.0, "notebooks": {}}
+
+
+def test_a_place_that_cannot_be_written_to_is_named_with_the_remedy(tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").touch()
+    assert main(["run", "00", "--output", str(tmp_path / "taken")]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write to {tmp_path / 'taken'}" in said
+    assert "--output" in said
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "replace_file", full)
+    assert main(["report", "--output", str(tmp_path / "new")]) == 2
+    assert "No space left on device); free some space" in capsys.readouterr().err
 
 
 def test_notebooks_are_found_by_number_and_name():
@@ -142,7 +189,26 @@ def test_papermill_is_imported_only_when_there_is_something_to_execute():
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "memory", "said"),
+    [
+        (900, 2000, "both hold on this run: 15.0 of 15 minutes (holds); 2,000 of 2,000 MB"),
+        (960, 1999, "NOT BOTH HOLD on this run: 16.0 of 15 minutes (MISSED); 1,999 of 2,000 MB"),
+        (60, 2001, "2,001 of 2,000 MB for a kernel, in 02_b (MISSED)"),
+    ],
+)
+def test_the_report_says_whether_time_and_memory_are_within_their_goals(tmp_path, seconds, memory, said):
+    small, large = ({"seconds": 1.0, "peak_memory_mb": mb, "with_workers_mb": 3000.0} for mb in (100.0, memory))
+    times = {"01_a": small, "02_b": large}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "run.json").write_text(json.dumps({"total_seconds": seconds, "notebooks": times}))
+    text = report.write_report(tmp_path)
+    assert said in text
+    assert "| at most | 900 | 2,000 | |" in text
+
+
 def test_a_report_of_nothing_says_so(tmp_path):
     text = report.write_report(tmp_path)
+    assert "Goals: nothing was run." in text
     assert "0 of 0 claims hold" in text
     assert "Not run, or failed: 00_start_here" in text

@@ -121,6 +121,7 @@ def test_replace_file_keeps_the_earlier_content_if_writing_stops_half_way(tmp_pa
     with pytest.raises(OSError, match="No space"):
         replace_file(path, b"second")
     assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_environment_tells_this_machine(monkeypatch):

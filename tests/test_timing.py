@@ -33,11 +33,15 @@ def failing():
     raise KeyError("on purpose")
 
 
+TRIES = range(3)
+"""As for a claim about time: while another process keeps this one waiting, a measurement is made again."""
+
+
 def test_a_sleep_is_timed_in_seconds_a_call():
-    result = time_call(lambda: time.sleep(0.005), repeats=5)
-    assert len(result.samples) == 5
-    assert min(result.samples) >= 0.005
-    assert result.median < 0.010
+    results = [time_call(lambda: time.sleep(0.005), repeats=5) for _ in TRIES]
+    assert all(len(result.samples) == 5 for result in results)
+    assert all(min(result.samples) >= 0.005 for result in results)
+    assert min(result.median for result in results) < 0.010
 
 
 def test_a_short_call_is_timed_a_call_not_a_block():
@@ -50,8 +54,9 @@ def test_a_short_call_is_timed_a_call_not_a_block():
 
 
 def test_the_ratio_of_two_sleeps():
-    result = compare({"short": lambda: time.sleep(0.004), "long": lambda: time.sleep(0.012)}, repeats=7)
-    assert 2 < result["long"].median / result["short"].median < 4
+    sleeps = {"short": lambda: time.sleep(0.010), "long": lambda: time.sleep(0.030)}
+    results = (compare(sleeps, repeats=7) for _ in TRIES)
+    assert any(2 < result["long"].median / result["short"].median < 4 for result in results)
 
 
 def test_candidates_take_turns(monkeypatch):
@@ -186,3 +191,9 @@ def test_throughput_refuses_bad_arguments(timed, batch_size, error, match):
 def test_a_timing_without_samples_is_refused():
     with pytest.raises(ValueError, match="samples is empty"):
         Timing((), threads=1)
+
+
+def test_side_by_side_three_samples_are_enough(monkeypatch):
+    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "1")
+    assert len(time_call(list, repeats=15).samples) == 3
+    assert len(time_call(list, repeats=2).samples) == 2

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from utils.arguments import require_int, require_seed
 from utils.mnist import DataError, held_out_for_validation, mnist_arrays
@@ -104,25 +103,6 @@ def calibration_batches(train: Split, *, batches: int, batch_size: int, seed: in
         raise ValueError(f"{batches} batches of {batch_size} images need more than the {len(train.images)} there are")
     chosen = np.random.default_rng(require_seed(seed)).permutation(len(train.images))[: batches * batch_size]
     return list(train.images[torch.from_numpy(chosen)].split(batch_size))
-
-
-def as_rgb32(images: torch.Tensor) -> torch.Tensor:
-    """Turn (N, 1, 28, 28) images into (N, 3, 32, 32): two pixels of zeros around, the one channel three times.
-
-    This is what networks made for small colour images, such as MobileNetV2, take.
-
-    Raises:
-        TypeError: no tensor.
-        ValueError: another shape.
-
-    >>> as_rgb32(torch.ones(2, 1, 28, 28)).shape
-    torch.Size([2, 3, 32, 32])
-    """
-    if not isinstance(images, torch.Tensor):
-        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
-        raise ValueError(f"images must have shape (N, 1, 28, 28), got {tuple(images.shape)}")
-    return F.pad(images, (2, 2, 2, 2)).repeat(1, 3, 1, 1)
 
 
 def _load_mnist(root: Path) -> Splits:

@@ -10,7 +10,8 @@ from utils.runtime import ROOT
 
 HANDED_OUT = (
     *("notebooks", "lessons", "utils", "data"),
-    *("README.md", "Makefile", "pyproject.toml", "requirements.txt", "constraints.txt", "environment.yml"),
+    *("README.md", "CONTRIBUTING.md", "Makefile"),
+    *("pyproject.toml", "requirements.txt", "constraints.txt", "environment.yml"),
 )
 """What a folder holds, so that `make run` works in it on another machine."""
 

@@ -6,8 +6,6 @@ channels), PyTorch as (N, channels, height, width).
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -18,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from utils.arguments import require_int
+from utils.cards import CHECKPOINTS, CheckpointError, read_checkpoint, write_checkpoint
 from utils.mnist import mnist_arrays
-from utils.runtime import ROOT, replace_file
 
 
 @contextlib.contextmanager
@@ -59,7 +56,6 @@ keras.config.disable_interactive_logging()  # no progress bars in stored outputs
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras calls .h5 a legacy format through it; notebook 13 says so
 tf.get_logger().setLevel(logging.ERROR)  # strategies tell of every all-reduce through it
 
-CHECKPOINTS = ROOT / "data" / "checkpoints"
 KERAS_CHECKPOINTS = CHECKPOINTS / "keras"
 """Apart from PyTorch's checkpoints, but in the same form: tensors in safetensors, everything about them in JSON."""
 
@@ -183,34 +179,18 @@ def _imagenet_features() -> keras.Model:
     )
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint is missing, damaged or of another network; the message says which and how to restore it."""
-
-
 def save_weights(model: keras.Model, name: str, *, folder: Path = KERAS_CHECKPOINTS, **about: object) -> Path:
     """Write `<name>.safetensors` with every weight, and `<name>.json` with its digest and whatever `about` says.
 
     An optimizer's state is not written. Weights go by their `path`, so layers and a `keras.Sequential` need names of
-    their own. Both files are written beside their place and moved there.
+    their own.
 
     Raises:
         TypeError: `model` is no Keras model, or JSON has no form for a value of `about`.
     """
     arrays = {path: np.ascontiguousarray(variable.numpy()) for path, variable in _variables(model).items()}
-    content = save_tensors(arrays)
-    folder.mkdir(parents=True, exist_ok=True)
-    card = {
-        "model": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-        "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
-        **about,
-    }
-    path = folder / f"{name}.safetensors"
-    about_it = (json.dumps(card, indent=2) + "\n").encode()  # before either file is touched: it may raise
-    replace_file(path, content)
-    replace_file(path.with_suffix(".json"), about_it)
-    return path
+    parameters = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+    return write_checkpoint(folder, name, save_tensors(arrays), model=name, parameters=parameters, **about)
 
 
 def load_arrays(name: str, *, folder: Path = CHECKPOINTS) -> dict[str, np.ndarray]:
@@ -222,20 +202,7 @@ def load_arrays(name: str, *, folder: Path = CHECKPOINTS) -> dict[str, np.ndarra
     >>> load_arrays("LiteNetCNN")["conv1.weight"].shape
     (10, 1, 5, 5)
     """
-    path = folder / f"{name}.safetensors"
-    if not path.exists() and not path.with_suffix(".json").exists():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
-        raise CheckpointError(f"there is no checkpoint {name!r} in {folder.name}/; there are: {known}")
-    try:
-        digest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise ValueError("its SHA-256 digest is not the one in its card")
-        return load_tensors(content)
-    except OSError as error:
-        raise _checkpoint_error(Path(error.filename), f"cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise _checkpoint_error(path, f"or its card is damaged: {error}") from None
+    return read_checkpoint(folder, name, load_tensors)
 
 
 def load_weights(model: keras.Model, name: str, *, folder: Path = KERAS_CHECKPOINTS) -> keras.Model:
@@ -263,12 +230,6 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model, got {type(model).__name__}")
     return {variable.path: variable for variable in model.variables if "seed_generator" not in variable.path}
-
-
-def _checkpoint_error(path: Path, wrong: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path.name} {wrong}. To restore it: git checkout -- data/checkpoints (or train it again: make checkpoints)"
-    )
 
 
 # --- graphs and LiteRT ------------------------------------------------------------------------------------------------

@@ -4,21 +4,16 @@ Every network takes images of shape (N, 1, 28, 28) with values in [0, 1] and ret
 arguments, so that a narrower network of the same form can stand beside a pruned one.
 """
 
-import hashlib
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.nn import functional as F
 
 from utils.arguments import require_int, require_int_pair, require_module
-from utils.runtime import ROOT, replace_file
-
-CHECKPOINTS = ROOT / "data" / "checkpoints"
+from utils.cards import CHECKPOINTS, CheckpointError, checkpoint_card, damaged, read_checkpoint, write_checkpoint
 
 
 class LiteNetMLP(nn.Module):
@@ -179,11 +174,7 @@ def build(name: str) -> nn.Module:
     return MODELS[name]()
 
 
-# --- checkpoints: tensors in safetensors, everything about them in JSON beside it; nothing is ever unpickled ----------
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint is missing, damaged or of another network; the message says which and how to restore it."""
+# --- checkpoints: the files are those of utils.cards ------------------------------------------------------------------
 
 
 def to_safetensors(model: nn.Module) -> bytes:
@@ -199,25 +190,12 @@ def to_safetensors(model: nn.Module) -> bytes:
 def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, **about: object) -> Path:
     """Write `<name>.safetensors` and, beside it, `<name>.json` with its digest and whatever `about` says.
 
-    Both files are written beside their place and moved there, so an interrupted call leaves no half file.
-
     Raises:
         TypeError: `model` is no network, or JSON has no form for a value of `about`.
     """
-    content = to_safetensors(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    card = {
-        "model": type(model).__name__,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        **about,
-    }
-    path = folder / f"{name}.safetensors"
-    about_it = (json.dumps(card, indent=2) + "\n").encode()  # before either file is touched: it may raise
-    replace_file(path, content)
-    replace_file(path.with_suffix(".json"), about_it)
-    return path
+    content = to_safetensors(model)  # it refuses what is no network
+    parameters = sum(p.numel() for p in model.parameters())
+    return write_checkpoint(folder, name, content, model=type(model).__name__, parameters=parameters, **about)
 
 
 def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path = CHECKPOINTS) -> nn.Module:
@@ -236,24 +214,14 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
     False
     """
     path = folder / f"{name}.safetensors"
-    card = checkpoint_card(name, folder=folder)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _checkpoint_error(path, f"cannot be read ({error.strerror})") from None
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
-        raise _checkpoint_error(path, "is damaged: its SHA-256 digest is not the one in its card")
-    try:
-        tensors = load_tensors(content)
-    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that PyTorch does not have
-        raise _checkpoint_error(path, f"is damaged: {error}") from None
+    card, tensors = checkpoint_card(name, folder=folder), read_checkpoint(folder, name, load_tensors)
     if model is None:
         if card["model"] not in tuple(MODELS):
-            raise _checkpoint_error(path.with_suffix(".json"), f"names {card['model']!r}, no network of the course")
+            raise damaged(path.with_suffix(".json"), f"names {card['model']!r}, no network of the course")
         try:
             model = MODELS[card["model"]](**card.get("arguments", {}))
         except (TypeError, ValueError) as error:
-            raise _checkpoint_error(path.with_suffix(".json"), f"has arguments that do not fit: {error}") from None
+            raise damaged(path.with_suffix(".json"), f"has arguments that do not fit: {error}") from None
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     wanted = {key: tuple(value.shape) for key, value in require_module("model", model).state_dict().items()}
     if found != wanted:  # compared first: a failing load_state_dict would leave the model half overwritten
@@ -264,30 +232,3 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
         )
     model.load_state_dict(tensors)
     return model.eval()
-
-
-def checkpoint_card(name: str, *, folder: Path = CHECKPOINTS) -> dict:
-    """Return what is known of a checkpoint: class, digest, bytes, seed, epochs, versions, accuracies.
-
-    Raises:
-        CheckpointError: the card is missing or damaged.
-    """
-    path = folder / f"{name}.json"
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if not {"model", "sha256"} <= card.keys():
-            raise ValueError("it names no model or no digest")
-    except FileNotFoundError:
-        if path.with_suffix(".safetensors").exists():
-            raise _checkpoint_error(path, "is missing") from None
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
-        raise CheckpointError(f"there is no checkpoint {name!r} in {folder.name}/; there are: {known}") from None
-    except (ValueError, AttributeError) as error:
-        raise _checkpoint_error(path, f"is damaged: {error}") from None
-    return card
-
-
-def _checkpoint_error(path: Path, wrong: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path.name} {wrong}. To restore it: git checkout -- data/checkpoints (or train it again: make checkpoints)"
-    )

@@ -25,10 +25,8 @@ from torch import distributed as dist
 from torch import nn
 
 from utils.arguments import require_fraction, require_int, require_module, require_number
+from utils.results import results_folder
 from utils.runtime import ROOT, replace_file
-
-SCRIPTS = ROOT / "build" / "workers"
-"""Where the worker scripts lie that a notebook has written."""
 
 FOLDER_VARIABLE = "WORKBOOK_WORKERS"
 """Names, to a worker, the folder that its report goes to."""
@@ -56,7 +54,7 @@ def usable_cores() -> int:
 
 
 def write_script(name: str, text: str) -> Path:
-    """Write a worker's script to `build/workers/` and return its path.
+    """Write a worker's script to `workers/` beside the results, that is to `build/workers/`, and return its path.
 
     Args:
         name: of the file, such as "hello.py"; a notebook begins it with its number.
@@ -69,8 +67,8 @@ def write_script(name: str, text: str) -> Path:
     if Path(name).name != name or not name.endswith(".py"):
         raise ValueError(f'name must be the name of a file such as "hello.py", got {name!r}')
     compile(text, name, "exec")
-    SCRIPTS.mkdir(parents=True, exist_ok=True)
-    path = SCRIPTS / name
+    path = results_folder().parent / "workers" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, text.encode())
     return path
 

@@ -5,8 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from utils.results import UNITS, format_measured, read_results
-from utils.runner import find_notebooks, read_summary
+from utils.runner import find_notebooks, read_summary, writing_to
 from utils.runtime import environment_stamp, replace_file
+
+MOST_MINUTES = 15
+"""What all notebooks may take together, on two idle cores."""
+
+MOST_MEMORY_MB = 2000
+"""What a kernel may hold at most; the workers that two notebooks start stand for other machines."""
 
 _KEYS = ("kind", "notebook", "technique", "model", "variant")
 
@@ -16,16 +22,19 @@ def write_report(output: Path) -> str:
 
     Raises:
         utils.results.ResultsError: a results file is damaged.
+        OSError: `output` cannot be written to; the message says what to do.
     """
     rows, summary = read_results(output / "results"), read_summary(output)
     claims = [row for row in rows if row["kind"] == "claim"]
     records = [row for row in rows if row["kind"] == "record"]
-    parts = ["# Report of the run", _totals(claims, records, summary), "## Claims", *_claims_by_notebook(claims)]
+    parts = ["# Report of the run", _totals(claims, records, summary), _goals(summary)]
+    parts += ["## Claims", *_claims_by_notebook(claims)]
     parts += ["## Records", _records_table(records), "## Times", _times_table(summary)]
     parts += ["## Machine", f"```\n{environment_stamp()}\n```"]
     text = "\n\n".join(parts) + "\n"
-    output.mkdir(parents=True, exist_ok=True)
-    replace_file(output / "report.md", text.encode())
+    with writing_to(output):
+        output.mkdir(parents=True, exist_ok=True)
+        replace_file(output / "report.md", text.encode())
     return text
 
 
@@ -69,6 +78,28 @@ def _records_table(records: list[dict]) -> str:
 
 
 def _times_table(summary: dict) -> str:
-    lines = ["| notebook | seconds | peak memory, MB |", "|---|---|---|"]
-    lines += [f"| {n} | {t['seconds']:.0f} | {t['peak_memory_mb']:,.0f} |" for n, t in summary["notebooks"].items()]
-    return "\n".join([*lines, f"| all | {summary['total_seconds']:.0f} | |"])
+    lines = [
+        "| notebook | seconds | peak memory of the kernel, MB | with the processes it started |",
+        "|---|---|---|---|",
+    ]
+    for name, each in summary["notebooks"].items():
+        alone, together = each["peak_memory_mb"], each["with_workers_mb"]
+        lines.append(f"| {name} | {each['seconds']:.0f} | {alone:,.0f} | {together:,.0f} |")
+    lines.append(f"| all | {summary['total_seconds']:.0f} | | |")
+    lines.append(f"| at most | {MOST_MINUTES * 60} | {MOST_MEMORY_MB:,} | |")
+    return "\n".join(lines)
+
+
+def _goals(summary: dict) -> str:
+    """Say in one line whether this run kept to the course's limits of time and memory."""
+    memory = {name: each["peak_memory_mb"] for name, each in summary["notebooks"].items()}
+    if not memory:
+        return "Goals: nothing was run."
+    minutes, largest = summary["total_seconds"] / 60, max(memory, key=memory.get)
+    measured = {
+        f"{minutes:.1f} of {MOST_MINUTES} minutes": minutes <= MOST_MINUTES,
+        f"{memory[largest]:,.0f} of {MOST_MEMORY_MB:,} MB for a kernel, in {largest}": memory[largest]
+        <= MOST_MEMORY_MB,
+    }
+    said = "; ".join(f"{text} ({'holds' if holds else 'MISSED'})" for text, holds in measured.items())
+    return f"Goals: {'both hold' if all(measured.values()) else 'NOT BOTH HOLD'} on this run: {said}."

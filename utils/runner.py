@@ -5,6 +5,7 @@ A notebook is executed again only if something it depends on has changed: its ce
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +27,26 @@ CELL_TIMEOUT = 600
 """Seconds one cell may take before its notebook counts as failed."""
 
 
+MEASURED = ("seconds", "peak_memory_mb", "with_workers_mb")
+"""What is kept of the run of a notebook, beside its results."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one notebook: seconds and peak memory of its kernel, or what failed and in which cell."""
+    """What became of one notebook: seconds, peak memory of its kernel, alone and with the processes it started.
+
+    If it failed, `failure` says what and in which cell.
+    """
 
     notebook: str
     seconds: float
     peak_memory_mb: float
+    with_workers_mb: float
     failure: str = ""
+
+    def measured(self) -> dict[str, float]:
+        """Return the numbers by name, as they are stored."""
+        return {name: getattr(self, name) for name in MEASURED}
 
 
 def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
@@ -76,11 +89,21 @@ def run(
 
     Returns:
         An outcome for each notebook that was reached; those with a `failure` did not succeed.
+
+    Raises:
+        OSError: `output` cannot be written to; the message says what to do.
     """
+    with writing_to(output):
+        return _run(notebooks, parameters, output, keep_going, force)
+
+
+def _run(
+    notebooks: Sequence[Path], parameters: Mapping[str, object], output: Path, keep_going: bool, force: bool
+) -> list[Outcome]:
     outcomes = []
     for index, path in enumerate(notebooks, start=1):
         print(f"[{index}/{len(notebooks)}] {path.stem} ", end="", flush=True)
-        fingerprint = fingerprint_of(path, parameters)
+        fingerprint = fingerprint_of(path, parameters, results=output / "results")
         done = None if force else _finished(output, path.stem, fingerprint)
         if done:
             print(f"unchanged, executed before in {done.seconds:.0f} s")
@@ -94,6 +117,18 @@ def run(
                 break
     _write_summary(output, outcomes)
     return outcomes
+
+
+@contextlib.contextmanager
+def writing_to(output: Path) -> Iterator[None]:
+    """Turn any OSError inside the block into one that names the folder and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {output} ({error.strerror or error}); free some space, make it writable, or give another "
+            "folder with --output. What is done is kept: the same command goes on from here"
+        ) from error
 
 
 def execute_in_place(path: Path) -> None:
@@ -127,14 +162,20 @@ def execute_in_place(path: Path) -> None:
     replace_file(path, (nbformat.writes(notebook) + "\n").encode())
 
 
-def fingerprint_of(path: Path, parameters: Mapping[str, object]) -> str:
-    """Return a digest of all that the result of a notebook depends on."""
+def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Path | None = None) -> str:
+    """Return a digest of all that the result of a notebook depends on.
+
+    Of a notebook that calls `read_results` this includes what the others left in the folder `results`.
+    """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     digest = hashlib.sha256(json.dumps([code, dict(parameters)], sort_keys=True).encode())
     for module in sorted(_modules_behind("\n".join(code))):
         digest.update(module.encode() + _module_path(module).read_bytes())
     digest.update(_inputs_digest())
+    if results and any("read_results(" in cell for cell in code):
+        for others in sorted(set(results.glob("*.jsonl")) - {results / f"{path.stem}.jsonl"}):
+            digest.update(others.read_bytes())
     return digest.hexdigest()
 
 
@@ -202,8 +243,8 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
     with _PeakMemory() as memory:
         try:
             papermill.execute_notebook(
-                str(path),
-                str(folder / path.name),
+                _escaped(str(path)),
+                _escaped(str(folder / path.name)),
                 parameters=dict(parameters),
                 progress_bar=sys.stderr.isatty(),
                 cwd=str(path.parent),
@@ -215,11 +256,16 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
             failure = _describe(error, path, folder / path.name)
         except Exception as error:  # a dead kernel, a time-out: named like any other failure
             failure = f"  {path.name} failed: {type(error).__name__}: {error}"
-    outcome = Outcome(path.stem, time.perf_counter() - started, memory.peak_mb, failure)
+    outcome = Outcome(path.stem, time.perf_counter() - started, memory.kernel_mb, memory.together_mb, failure)
     if not failure:
-        content = {"fingerprint": fingerprint, "seconds": outcome.seconds, "peak_memory_mb": outcome.peak_memory_mb}
+        content = {"fingerprint": fingerprint, **outcome.measured()}
         replace_file(_stamp(output, path.stem), json.dumps(content).encode())
     return outcome
+
+
+def _escaped(path: str) -> str:
+    """Return a path whose braces papermill does not take for the name of a parameter."""
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 def _encrypted() -> object:
@@ -249,9 +295,9 @@ def _finished(output: Path, name: str, fingerprint: str) -> Outcome | None:
         stamp = json.loads(_stamp(output, name).read_text(encoding="utf-8"))
         whole = (output / "notebooks" / f"{name}.ipynb").is_file() and (output / "results" / f"{name}.jsonl").is_file()
         if whole and stamp["fingerprint"] == fingerprint:
-            return Outcome(name, stamp["seconds"], stamp["peak_memory_mb"])
-    except (OSError, ValueError, KeyError):
-        pass  # never run, or interrupted while writing: run it
+            return Outcome(name, *(stamp[measured] for measured in MEASURED))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never run, or the stamp is damaged: run it
     return None
 
 
@@ -262,7 +308,7 @@ def _write_summary(output: Path, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         notebooks.pop(outcome.notebook, None)
         if not outcome.failure:
-            notebooks[outcome.notebook] = {"seconds": outcome.seconds, "peak_memory_mb": outcome.peak_memory_mb}
+            notebooks[outcome.notebook] = outcome.measured()
     content = {
         "total_seconds": sum(n["seconds"] for n in notebooks.values()),
         "notebooks": dict(sorted(notebooks.items())),
@@ -274,16 +320,22 @@ def _write_summary(output: Path, outcomes: Sequence[Outcome]) -> None:
 def read_summary(output: Path) -> dict:
     """Return the content of `results/run.json`, or an empty summary if there is none yet."""
     try:
-        return json.loads((output / "results" / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"total_seconds": 0.0, "notebooks": {}}
+        summary = json.loads((output / "results" / "run.json").read_text(encoding="utf-8"))
+        if {"total_seconds", "notebooks"} <= summary.keys():
+            return summary
+    except (OSError, ValueError, AttributeError):
+        pass  # nothing was run yet, or the file is damaged
+    return {"total_seconds": 0.0, "notebooks": {}}
 
 
 class _PeakMemory:
-    """Watches the kernel and its children while a notebook runs; `peak_mb` is the most they held together."""
+    """Watches the kernel while a notebook runs: the most it held, and the most it and the processes it started held.
+
+    Pages that these share, the code of the libraries above all, are counted once where the system tells them (Linux).
+    """
 
     def __enter__(self) -> "_PeakMemory":
-        self.peak_mb = 0.0
+        self.kernel_mb = self.together_mb = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -296,10 +348,14 @@ class _PeakMemory:
     def _watch(self) -> None:
         this = psutil.Process()
         while not self._stop.wait(0.2):
-            held = 0
+            kernels, own, shared = {child.pid for child in this.children()}, 0, 0
             for child in this.children(recursive=True):
                 try:
-                    held += child.memory_info().rss
+                    memory = child.memory_info()
                 except psutil.Error:
                     continue  # it ended between the two calls
-            self.peak_mb = max(self.peak_mb, held / 1e6)
+                common = getattr(memory, "shared", 0)
+                own, shared = own + memory.rss - common, max(shared, common)
+                if child.pid in kernels:
+                    self.kernel_mb = max(self.kernel_mb, memory.rss / 1e6)
+            self.together_mb = max(self.together_mb, (own + shared) / 1e6)

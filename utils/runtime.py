@@ -26,6 +26,10 @@ QUIET_VARIABLE = "WORKBOOK_QUIET"
 """Set to 1 by the runner and by the tests: no progress bars, since outputs are stored or compared."""
 
 
+SIDE_BY_SIDE_VARIABLE = "WORKBOOK_SIDE_BY_SIDE"
+"""Set to 1 by the tests that run two notebooks at a time, which disturb each other's clocks."""
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and the framework that computes here, PyTorch (every device) or Keras, with one number.
 
@@ -118,11 +122,21 @@ def progress_wanted() -> bool:
     return os.environ.get(QUIET_VARIABLE, "") in ("", "0")
 
 
+def side_by_side() -> bool:
+    """Tell whether another notebook runs beside this one, so that no time is worth much."""
+    return os.environ.get(SIDE_BY_SIDE_VARIABLE, "") not in ("", "0")
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all: to a file beside it first, which then takes its place."""
     beside = path.with_name(path.name + ".part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except BaseException:  # the disk is full, or an interrupt: the half file would only take up space
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
 
 
 def library_versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from utils.arguments import require_int, require_module
-from utils.runtime import computes_with_tensorflow
+from utils.runtime import computes_with_tensorflow, side_by_side
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,7 @@ def compare(
 
     Args:
         candidates: a function without arguments for each name.
-        repeats: samples for each candidate, at least 1.
+        repeats: samples for each candidate, at least 1; three at most where notebooks run side by side.
         threads: PyTorch threads during the measurement; the earlier number is restored.
 
     Returns:
@@ -90,7 +90,7 @@ def compare(
         stopwatches[name] = _stopwatch(function, threads)
     calls = {name: _calls_a_block(stopwatch) for name, stopwatch in stopwatches.items()}
     samples: dict[str, list[float]] = {name: [] for name in stopwatches}
-    for _ in range(repeats):
+    for _ in range(min(repeats, 3) if side_by_side() else repeats):
         for name, stopwatch in stopwatches.items():
             samples[name].append(stopwatch(calls[name]))
     return {name: Timing(tuple(values), threads) for name, values in samples.items()}
