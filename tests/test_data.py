@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torchvision import datasets
 
-from utils.data import Split, Splits, as_rgb32, calibration_batches, load, require_split
+from utils.data import Split, Splits, calibration_batches, load, require_split
 from utils.mnist import DataError, read_idx
 from utils.runtime import ROOT
 
@@ -216,28 +216,6 @@ def test_bad_calibration_arguments_are_named(wrong, error, match):
     arguments = {"train": numbered(20), "batches": 2, "batch_size": 4, "seed": 0} | wrong
     with pytest.raises(error, match=match):
         calibration_batches(**arguments)
-
-
-def test_as_rgb32_against_a_slow_loop():
-    images = torch.rand(2, 1, 28, 28)
-    expected = torch.zeros(2, 3, 32, 32)
-    for n in range(2):
-        for channel in range(3):
-            for y in range(28):
-                for x in range(28):
-                    expected[n, channel, y + 2, x + 2] = images[n, 0, y, x]
-    assert torch.equal(as_rgb32(images), expected)
-
-
-@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 3, 28, 28), (1, 28, 28, 1), (1, 1, 32, 32)])
-def test_as_rgb32_refuses_other_shapes(shape):
-    with pytest.raises(ValueError, match=r"must have shape \(N, 1, 28, 28\)"):
-        as_rgb32(torch.zeros(shape))
-
-
-def test_as_rgb32_refuses_arrays():
-    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got ndarray"):
-        as_rgb32(np.zeros((1, 1, 28, 28)))
 
 
 def test_take_gives_the_first_examples_or_all_there_are():

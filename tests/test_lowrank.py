@@ -20,7 +20,6 @@ from utils.lowrank import (
     input_moment,
     low_rank_approximation,
     rank_for_energy,
-    rank_for_parameters,
     ranks_for_budget,
     singular_values,
     split_conv_channels,
@@ -190,12 +189,6 @@ def test_rank_for_energy_at_its_ends():
             rank_for_energy(bad, 0.5)
     with pytest.raises(ValueError, match="must be a vector"):
         rank_for_energy(torch.ones(2, 2), 0.5)
-
-
-@given(m=st.integers(1, 60), n=st.integers(1, 60), parameters=st.integers(0, 4000))
-def test_rank_for_parameters_is_the_largest_that_fits(m, n, parameters):
-    fits = [k for k in range(min(m, n) + 1) if k * (m + n) <= parameters]
-    assert rank_for_parameters(m, n, parameters) == max(fits)
 
 
 @given(m=st.integers(1, 40), n=st.integers(1, 40))

@@ -1,9 +1,11 @@
 """How the networks in `data/checkpoints/` were trained; `make checkpoints` trains them again."""
 
-from utils.data import load
+from torch import nn
+
+from utils.data import Splits, load
 from utils.models import build, save_checkpoint
 from utils.runtime import library_versions, pick_device, seed_everything
-from utils.training import Recipe, evaluate, fit
+from utils.training import History, Recipe, evaluate, fit
 
 SEED = 0
 
@@ -38,13 +40,16 @@ def train_checkpoint(name: str) -> dict[str, object]:
     seed_everything(SEED)
     model = build(name).to(pick_device())
     history = fit(model, splits.train, recipe, validation=splits.validation)
-    about = {
-        "seed": SEED,
-        "recipe": {**vars(recipe)},
+    about = {"seed": SEED, "recipe": {**vars(recipe)}, **how_it_went(model, history, splits)}
+    save_checkpoint(model, name, **about)
+    return about
+
+
+def how_it_went(model: nn.Module, history: History, splits: Splits) -> dict[str, object]:
+    """Return what every card says of a training: the epoch chosen on validation, both accuracies, the versions."""
+    return {
         "best_epoch": history.best_epoch + 1,
         "validation_accuracy": history.validation_accuracy[history.best_epoch],
         "test_accuracy": evaluate(model, splits.test).accuracy,
         "versions": library_versions(),
     }
-    save_checkpoint(model, name, **about)
-    return about

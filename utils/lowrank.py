@@ -224,20 +224,6 @@ def rank_for_energy(values: torch.Tensor, energy: float) -> int:
     return int(enough.nonzero()[0]) + 1
 
 
-def rank_for_parameters(out_features: int, in_features: int, parameters: int) -> int:
-    """Return the largest rank k, at most min(m, n), whose two matrices hold at most `parameters` numbers.
-
-    Raises:
-        TypeError, ValueError: a size that is not a positive integer, or a negative number of parameters.
-
-    >>> rank_for_parameters(300, 784, 235_200 // 10)
-    21
-    """
-    m = require_int("out_features", out_features, minimum=1)
-    n = require_int("in_features", in_features, minimum=1)
-    return min(require_int("parameters", parameters) // (m + n), m, n)
-
-
 def ranks_for_budget(weights: Mapping[str, torch.Tensor], budget_bytes: int) -> dict[str, int]:
     """Share a number of bytes among several layers, so that they keep much of their energy in sum.
 

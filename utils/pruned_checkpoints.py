@@ -12,11 +12,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.arguments import require_module
+from utils.checkpoints import how_it_went
 from utils.data import Split, load
 from utils.models import LeNet5, LeNet300100, load_checkpoint, save_checkpoint
 from utils.pruning import group_scores, keep_best, shrink_lenet5, shrink_lenet300100
-from utils.runtime import library_versions, pick_device, seed_everything
-from utils.training import Recipe, cross_entropy, evaluate, fit, logits
+from utils.runtime import pick_device, seed_everything
+from utils.training import Recipe, cross_entropy, fit, logits
 
 SEED = 0
 
@@ -138,10 +139,7 @@ def train_pruned_checkpoint(name: str) -> dict[str, object]:
         "seed": SEED,
         "recipe": {**vars(recipe.training)},
         "distilled": recipe.distilled,
-        "best_epoch": history.best_epoch + 1,
-        "validation_accuracy": history.validation_accuracy[history.best_epoch],
-        "test_accuracy": evaluate(model, splits.test).accuracy,
-        "versions": library_versions(),
+        **how_it_went(model, history, splits),
     }
     save_checkpoint(model, name, **about)
     return about

@@ -1,0 +1,51 @@
+"""How the small networks trained from scratch in `data/checkpoints/` were made: the control of notebook 16.
+
+Each has the shape of a network of `pruned_checkpoints` and its whole training: images, epochs, learning rate, teacher.
+Only the start differs: new weights instead of channels of the dense network.
+"""
+
+from utils.data import Split, load
+from utils.models import MODELS, load_checkpoint, save_checkpoint
+from utils.pruned_checkpoints import PRUNED, follow_answers
+from utils.runtime import library_versions, pick_device, seed_everything
+from utils.training import evaluate, fit, logits
+
+SEED = 1000
+"""Of the new weights; not 0, the seed of the dense networks, which would be correlated with them."""
+
+SCRATCH = {"LeNet5-scratch-3-12-64": "LeNet5-pruned-3-12-64", "LeNet300100-scratch-80-40": "LeNet300100-pruned-80-40"}
+"""The shipped networks by name, and the pruned network whose shape and training each of them shares."""
+
+
+def train_scratch_checkpoint(name: str) -> dict[str, object]:
+    """Train a narrow network from new weights by the recipe of its pruned twin; write its checkpoint and card.
+
+    The epoch is chosen on validation; the test split is looked at once, for the card.
+
+    Returns:
+        What the card says beside the digest: twin, arguments of the constructor, seed, training, accuracies, versions.
+
+    Raises:
+        ValueError: there is no recipe of that name.
+    """
+    if name not in SCRATCH:
+        raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(SCRATCH)}")
+    twin, splits, device = PRUNED[SCRATCH[name]], load(), pick_device()
+    seed_everything(SEED)
+    teacher = load_checkpoint(twin.source).to(device)
+    answers = Split(splits.train.images, logits(teacher, splits.train.images).cpu())
+    model = MODELS[twin.source](**twin.arguments).to(device)
+    history = fit(model, answers, twin.training, validation=splits.validation, loss=follow_answers)
+    about = {
+        "twin": SCRATCH[name],
+        "arguments": dict(twin.arguments),
+        "seed": SEED,
+        "recipe": {**vars(twin.training)},
+        "distilled": True,
+        "best_epoch": history.best_epoch + 1,
+        "validation_accuracy": history.validation_accuracy[history.best_epoch],
+        "test_accuracy": evaluate(model, splits.test).accuracy,
+        "versions": library_versions(),
+    }
+    save_checkpoint(model, name, **about)
+    return about
