@@ -236,3 +236,30 @@ def test_a_whole_and_an_empty_mask_cost_nothing():
 def test_the_account_of_a_damaged_file_is_an_error():
     with pytest.raises(CodingError):
         byte_account(encoded()[:-1])
+
+
+# --- the contexts of a mask
+
+
+def mask_bytes(mask):
+    tensors = {
+        name: SharedTensor(np.zeros(tuple(w.shape), dtype=int), np.ones(1, dtype=np.float16))
+        for name, w in LeNet300100(hidden=(60, 5)).state_dict().items()
+    }
+    tensors["fc1.weight"] = SharedTensor(mask.astype(int), np.ones(1, dtype=np.float16))
+    return byte_account(encode_network(tensors, model="LeNet300100", arguments={"hidden": (60, 5)}))["fc1.weight"][
+        "mask"
+    ]
+
+
+def test_contexts_find_crowds_and_lose_little_without_them():
+    rng = np.random.default_rng(0)
+    strokes = np.zeros((60, 28, 28), dtype=bool)
+    for unit in strokes:
+        row, column = rng.integers(5, 20, 2)
+        unit[row : row + 8, column : column + 8] = True
+    crowded = strokes.reshape(60, 784)
+    shuffled = rng.permutation(crowded.reshape(-1)).reshape(crowded.shape)
+    bound = entropy(crowded) * crowded.size / 8
+    assert mask_bytes(crowded) < 0.5 * bound
+    assert 0.98 * bound < mask_bytes(shuffled) < 1.03 * bound

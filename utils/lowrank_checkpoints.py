@@ -6,6 +6,8 @@ like any other; `lowrank.split_linear` at the same rank finds factors again that
 """
 
 import copy
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +71,13 @@ def moved_answers(teacher: nn.Module, images: torch.Tensor, distance: int) -> to
 
 
 def follow_moved_answers(
-    model: nn.Module, images: torch.Tensor, answers: torch.Tensor, recipe: Recipe, validation: Split
+    model: nn.Module,
+    images: torch.Tensor,
+    answers: torch.Tensor,
+    recipe: Recipe,
+    validation: Split | None = None,
+    *,
+    after_step: Callable[[int], None] | None = None,
 ) -> float:
     """Train `model` in place to give the teacher's answers to moved images; return the best validation accuracy.
 
@@ -80,7 +88,8 @@ def follow_moved_answers(
         images: shape (N, 1, 28, 28).
         answers: from `moved_answers`, for the distance that `recipe.shift` names.
         recipe: how to train.
-        validation: what to choose the epoch by.
+        validation: what to choose the epoch by; without it the last weights stay, and 0 is returned.
+        after_step: called after each update with the number of the step, as in `training.fit`.
     """
     device = next(model.parameters()).device
     images, answers = images.to(device), answers.to(device)
@@ -89,6 +98,7 @@ def follow_moved_answers(
     steps = recipe.epochs * -(-len(images) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rise_then_cosine(step, steps, recipe.warm_up))
     best, weights = 0.0, copy.deepcopy(model.state_dict())
+    step = itertools.count()
     for _ in range(recipe.epochs):
         model.train()
         ways = torch.randint(len(answers), (len(images),), generator=generator).to(device)
@@ -99,10 +109,12 @@ def follow_moved_answers(
             loss.backward()
             optimizer.step()
             schedule.step()
-        accuracy = evaluate(model, validation).accuracy
-        if accuracy >= best:
+            if after_step is not None:
+                after_step(next(step))
+        if validation is not None and (accuracy := evaluate(model, validation).accuracy) >= best:
             best, weights = accuracy, copy.deepcopy(model.state_dict())
-    model.load_state_dict(weights)
+    if validation is not None:
+        model.load_state_dict(weights)
     model.eval()
     return best
 
