@@ -86,7 +86,13 @@ BROKEN = [
         "BatchNormalization()",
         "with synchronized=True it does not",
     ),
+    ("16_scoreboard", "and one != other", "", "the loop finds the frontier"),
+    ("16_scoreboard", ".drop_duplicates()", ".iloc[:1]", "loop, tensor, pandas and utils.scoreboard agree"),
+    ("16_scoreboard", "interval(right / n, n)", "interval(right / n, n + 5)", "our interval is SciPy's"),
+    ("16_scoreboard", "boards.max(axis=1).mean()", "boards.mean(axis=1).mean()", "the winner looks over 0.15"),
 ]
+ABOUT_TIME = {"the small network is not faster"}
+"""Where no such claim is broken clocks need not be exact: what a notebook times on the way is timed in a hurry."""
 
 
 def break_and_run(name, old, new):
@@ -115,5 +121,6 @@ def break_and_run_apart(name, old, new):
 @pytest.mark.parametrize(("name", "old", "new", "claim"), BROKEN, ids=[f"{b[0][:2]}: {b[3]}" for b in BROKEN])
 def test_breaking_the_technique_breaks_the_claim(name, old, new, claim, monkeypatch):
     monkeypatch.setattr("utils.figures.display", lambda *_, **__: None)
+    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "0" if claim in ABOUT_TIME else "1")
     run = break_and_run_apart if "keras" in name else break_and_run
     assert f"does not hold: {claim}" in run(name, old, new)

@@ -20,6 +20,9 @@ PLOTS = {
     "bars": lambda: figures.bars({"one": 1.0, "two": 2.0}, label="kB", reference=("dense", 1.5)),
     "histograms": lambda: figures.histograms({"before": np.arange(9.0), "after": np.zeros(9)}, label="weight"),
     "frontier": lambda: figures.frontier({"a": ([1, 10], [2, 3])}, labels=("kB", "%"), reference=("dense", 800, 2)),
+    "tradeoff": lambda: figures.tradeoff(
+        {"a": ([1, 10], [20, 3]), "b": ([5], [4])}, labels=("kB", "%"), line=("frontier", [1, 5, 10], [20, 4, 3])
+    ),
     "roofline": lambda: figures.roofline({"net": (0.5, 1e9)}, peak_flops=1e11, bandwidth=1e10),
     "waterfall": lambda: figures.waterfall({"faster": 2.0, "slower": 0.8, "a long name, faster again": 5.0}, label="x"),
     "images": lambda: figures.images_with_labels(np.zeros((3, 28, 28)), ["1", "2", "3"]),
@@ -47,14 +50,14 @@ def test_no_plot_is_too_large_or_clipped(name):
         assert box.y1 <= height + 1
 
 
-@pytest.mark.parametrize("name", ["curves", "frontier", "roofline"])
+@pytest.mark.parametrize("name", ["curves", "frontier", "tradeoff", "roofline"])
 def test_lines_are_told_apart_by_marker_and_not_colour_alone(name):
     lines = [line for line in PLOTS[name]().axes[0].lines if line.get_linestyle() != "--"]
     named = [line for line in lines if line.get_marker() not in ("", "None")]
     assert len({line.get_marker() for line in named}) == len(named) > 0
 
 
-@pytest.mark.parametrize("name", ["curves", "bars", "histograms", "frontier", "roofline", "waterfall"])
+@pytest.mark.parametrize("name", ["curves", "bars", "histograms", "frontier", "tradeoff", "roofline", "waterfall"])
 def test_axes_are_labelled(name):
     axis = PLOTS[name]().axes[0]
     assert axis.get_xlabel()
@@ -105,3 +108,12 @@ def test_bad_input_is_a_clear_error():
         figures.show(plt, "Nothing.")
     with pytest.raises(ValueError, match="must be a sentence"):
         figures.show(PLOTS["bars"](), "")
+
+
+def test_a_kind_without_points_keeps_its_marker():
+    points = {"empty": ([], []), "full": ([1], [1])}
+    axis = figures.tradeoff(points, labels=("kB", "%"), line=("frontier", [1], [1])).axes[0]
+    drawn = [line for line in axis.lines if line.get_linestyle() != "--"]
+    assert [line.get_marker() for line in drawn] == [figures.MARKERS[1]]
+    with pytest.raises(ValueError, match="at most 11 kinds"):
+        figures.tradeoff({str(i): ([1], [1]) for i in range(12)}, labels=("a", "b"), line=("c", [1], [1]))

@@ -157,6 +157,16 @@ def test_three_references_and_what_comes_next(path):
     assert "Next: " in last
 
 
+@every_course_notebook
+def test_a_lesson_has_questions_with_answers_and_notes_for_the_teacher(path):
+    lesson = (ROOT / "lessons" / f"{path.stem}.md").read_text(encoding="utf-8")
+    assert lesson.count("<details>") == lesson.count("</details>") == 3
+    notes = re.search(r"^## Notes for the teacher\n(.+?)^## ", lesson, flags=re.MULTILINE | re.DOTALL)[1]
+    assert re.search(r"[A-Z][a-z]+(-five)? minutes\b", notes), "how long it takes"
+    assert re.search(r"\bask\b", notes, flags=re.IGNORECASE), "what to ask"
+    assert "misconception" in notes
+
+
 def test_lessons_links_resolve():
     for page in (ROOT / "lessons").glob("*.md"):
         for target in re.findall(r"\]\(([^)#\s]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoints = commands.add_parser("checkpoints", help="train the networks in data/checkpoints/ again")
     checkpoints.add_argument("names", nargs="*", help="names of networks; all of them if none is given")
 
+    scoreboard = commands.add_parser("scoreboard", help="make the last run the reference run; write README's table")
+    scoreboard.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
+
     for name, what in HANDOUTS.items():
         handout = commands.add_parser(name, help=what)
         handout.add_argument("--output", type=Path, default=BUILD / name, help=f"another folder than build/{name}")
@@ -99,14 +102,17 @@ def _execute(options: argparse.Namespace) -> int:
 
 def _checkpoints(options: argparse.Namespace) -> int:
     from utils.checkpoints import RECIPES, train_checkpoint
+    from utils.compressed_checkpoints import compressed_names, train_compressed_checkpoint
     from utils.gradual_checkpoints import NAMES, train_gradual_checkpoint
     from utils.lowrank_checkpoints import LOW_RANK, train_low_rank_checkpoint
     from utils.pruned_checkpoints import PRUNED, train_pruned_checkpoint
     from utils.quantized_checkpoints import QUANTIZED, train_quantized_checkpoint
+    from utils.scratch_checkpoints import SCRATCH, train_scratch_checkpoint
 
     makers = dict.fromkeys(RECIPES, train_checkpoint)  # the dense ones first: the others start from them
     makers |= dict.fromkeys(PRUNED, train_pruned_checkpoint) | dict.fromkeys(NAMES, train_gradual_checkpoint)
-    makers |= dict.fromkeys(LOW_RANK, train_low_rank_checkpoint)
+    makers |= dict.fromkeys(LOW_RANK, train_low_rank_checkpoint) | dict.fromkeys(SCRATCH, train_scratch_checkpoint)
+    makers |= dict.fromkeys(compressed_names(), train_compressed_checkpoint)
     makers |= dict.fromkeys(QUANTIZED, train_quantized_checkpoint) | {"MobileNetV2": _train_keras}
     for name in options.names or makers:
         if name not in makers:
@@ -122,6 +128,13 @@ def _train_keras(name: str) -> dict[str, object]:
     return train_keras_checkpoint(name)
 
 
+def _scoreboard(options: argparse.Namespace) -> int:
+    from utils.scoreboard import write_scoreboard
+
+    print(write_scoreboard(options.output))
+    return 0
+
+
 def _handout(options: argparse.Namespace) -> int:
     from utils.handout import write_solutions_folder, write_student_folder
 
@@ -135,6 +148,7 @@ _COMMANDS = {
     "report": _report,
     "execute": _execute,
     "checkpoints": _checkpoints,
+    "scoreboard": _scoreboard,
     "student": _handout,
     "solutions": _handout,
 }

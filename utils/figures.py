@@ -229,6 +229,39 @@ def frontier(
     return figure
 
 
+def tradeoff(
+    points: Mapping[str, tuple[Series, Series]], *, labels: tuple[str, str], line: tuple[str, Series, Series]
+) -> Figure:
+    """Draw cost against error on two logarithmic axes, a marker for each kind of point, and a frontier as steps.
+
+    Args:
+        points: x (such as kB) and y (such as error in %) values for each kind, at most eleven kinds; one without
+            points is not drawn but keeps its marker, so that two charts can share them.
+        labels: of the axes, with units.
+        line: name, x and y values of the points on the frontier, in the order of x.
+
+    Raises:
+        ValueError: x and y differ in length, or there are more kinds than markers.
+    """
+    markers = (*MARKERS, "*", "<", ">", "d")
+    if len(points) > len(markers):
+        raise ValueError(f"at most {len(markers)} kinds of points can be told apart, got {len(points)}")
+    figure, axes = new()
+    axis = axes[0, 0]
+    name, xs, ys = line
+    _same_length(**{f"x of {name}": xs, f"y of {name}": ys})
+    axis.step(xs, ys, where="post", color="0.3", linestyle="--", marker="", label=name, zorder=1)
+    for index, (kind, (xs, ys)) in enumerate(points.items()):
+        _same_length(**{f"x of {kind}": xs, f"y of {kind}": ys})
+        if len(xs):
+            axis.plot(xs, ys, label=kind, color=_colour(index), marker=markers[index], linestyle="", alpha=0.8)
+    axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log", yscale="log")
+    _plain_ticks(axis.xaxis)
+    _plain_ticks(axis.yaxis)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
 def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, bandwidth: float) -> Figure:
     """Draw measured points under the machine's roofline (Williams, Waterman and Patterson, 2009).
 
