@@ -101,7 +101,6 @@ for _model, _name in GOALS.items():
 _SIZES = {
     "LeNet5-1-kB": ("LeNet5-3-kB", {"channels": (4, 12), "hidden": 24}, 0.20),
     "LeNet5-2-kB": ("LeNet5-3-kB", {"channels": (6, 20), "hidden": 32}, 0.20),
-    "LeNet5-6-kB": ("LeNet5-3-kB", {"channels": (10, 32), "hidden": 96}, 0.12),
     "LeNet300100-3-kB": ("LeNet300100-7-kB", {"hidden": (100, 50)}, 0.03),
 }
 """Further sizes: the recipe they share all else with, the widths, and what is kept; one seed each."""
@@ -116,7 +115,7 @@ COMPRESSED["LeNet5-3-kB-long"] = replace(
 
 FRONTIER = {
     "LeNet300100": ("LeNet300100-3-kB", "LeNet300100-7-kB"),
-    "LeNet5": ("LeNet5-1-kB", "LeNet5-2-kB", "LeNet5-3-kB", "LeNet5-3-kB-long", "LeNet5-6-kB"),
+    "LeNet5": ("LeNet5-1-kB", "LeNet5-2-kB", "LeNet5-3-kB", "LeNet5-3-kB-long"),
 }
 """Of each network the recipes by size, from the smallest file to the largest."""
 
