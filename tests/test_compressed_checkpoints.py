@@ -44,9 +44,10 @@ def tiny(monkeypatch, tmp_path, mnist):
     monkeypatch.setattr(compressed_checkpoints, "FOLDER", tmp_path)
     monkeypatch.setitem(COMPRESSED, "tiny", TINY)
     monkeypatch.setitem(GOALS, "LeNet300100", "tiny")
-    compressed_checkpoints._answers.cache_clear()
+    answers = compressed_checkpoints._answers
+    answers.cache_clear()
     yield small
-    compressed_checkpoints._answers.cache_clear()
+    answers.cache_clear()
 
 
 @pytest.mark.parametrize("recipe", COMPRESSED)

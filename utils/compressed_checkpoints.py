@@ -99,14 +99,14 @@ for _model, _name in GOALS.items():
     )
 
 _SIZES = {
-    "LeNet5-1-kB": ("LeNet5-3-kB", {"channels": (4, 12), "hidden": 24}, 0.20),
-    "LeNet5-2-kB": ("LeNet5-3-kB", {"channels": (6, 20), "hidden": 32}, 0.20),
-    "LeNet300100-3-kB": ("LeNet300100-7-kB", {"hidden": (100, 50)}, 0.03),
+    "LeNet5-1-kB": ("LeNet5-3-kB", {"channels": (4, 12), "hidden": 24}, 0.20, (0,)),
+    "LeNet5-2-kB": ("LeNet5-3-kB", {"channels": (6, 20), "hidden": 32}, 0.20, (0, 1, 2)),
+    "LeNet300100-3-kB": ("LeNet300100-7-kB", {"hidden": (100, 50)}, 0.03, (0,)),
 }
-"""Further sizes: the recipe they share all else with, the widths, and what is kept; one seed each."""
+"""Further sizes: the recipe they share all else with, the widths, what is kept, the seeds."""
 
-for _name, (_like, _arguments, _kept) in _SIZES.items():
-    COMPRESSED[_name] = replace(COMPRESSED[_like], arguments=_arguments, kept=_kept, seeds=(0,))
+for _name, (_like, _arguments, _kept, _seeds) in _SIZES.items():
+    COMPRESSED[_name] = replace(COMPRESSED[_like], arguments=_arguments, kept=_kept, seeds=_seeds)
 
 COMPRESSED["LeNet5-3-kB-long"] = replace(
     COMPRESSED["LeNet5-3-kB"], pruning=replace(CNN, epochs=40), tuning=replace(CNN_TUNING, epochs=30), seeds=(0, 1, 2)
