@@ -63,5 +63,5 @@ clean: ## remove the environment and everything that was built
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11 to 3.13 is needed, this is %d.%d; try: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
 	@touch $@
