@@ -102,12 +102,13 @@ def test_the_fingerprint_follows_cells_parameters_and_modules(folder, monkeypatc
     assert runner.fingerprint_of(path, {}) != before
 
 
-def test_the_fingerprint_of_a_notebook_that_reads_results_follows_those_of_the_others(folder, tmp_path):
+def test_the_fingerprint_of_a_notebook_that_reads_results_follows_those_before_it(folder, tmp_path):
     plain, reader = _write(folder, "01_good", GOOD), _write(folder, "02_reader", "rows = read_results()")
     results = tmp_path / "results"
     results.mkdir()
     before = [runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]
-    (results / "02_reader.jsonl").write_text("its own", encoding="utf-8")
+    for name in ("02_reader", "03_later"):
+        (results / f"{name}.jsonl").write_text("its own, or later", encoding="utf-8")
     assert [runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)] == before
     (results / "01_good.jsonl").write_text("new", encoding="utf-8")
     after = [runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]

@@ -165,7 +165,7 @@ def execute_in_place(path: Path) -> None:
 def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Path | None = None) -> str:
     """Return a digest of all that the result of a notebook depends on.
 
-    Of a notebook that calls `read_results` this includes what the others left in the folder `results`.
+    Of a notebook that calls `read_results` this includes what those before it left in the folder `results`.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -174,8 +174,8 @@ def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Pat
         digest.update(module.encode() + _module_path(module).read_bytes())
     digest.update(_inputs_digest())
     if results and any("read_results(" in cell for cell in code):
-        for others in sorted(set(results.glob("*.jsonl")) - {results / f"{path.stem}.jsonl"}):
-            digest.update(others.read_bytes())
+        for earlier in sorted(found for found in results.glob("*.jsonl") if found.stem < path.stem):
+            digest.update(earlier.read_bytes())
     return digest.hexdigest()
 
 
