@@ -598,7 +598,7 @@ SELECTED = tuple(
         ("07", "pca", "LeNet300100", "outputs, not trained", "PCA of the activations, not trained"),
         ("09", "post-training quantization", "LeNet300100", "ONNX Runtime int8", "int8 after training"),
         ("10", "quantization-aware training", "LeNet300100", "ternary", "ternary weights, trained so"),
-        ("15", "deep compression", "LeNet300100", "", "pruned, few levels, coded"),
+        ("15", "deep compression", "LeNet300100", "", "narrowed, pruned, few levels, coded"),
         ("01", "dense", "LiteNetCNN", "", "dense, float32"),
         ("10", "quantization-aware training", "LiteNetCNN", "4-bit", "4-bit weights and inputs, trained so"),
         ("01", "dense", "SmallResNet", "", "dense, float32"),
