@@ -26,6 +26,7 @@ MAGIC = b"NNZ2"
 MAXIMUM_CENTROIDS = 127
 EVENLY_SPACED = 128
 """Added to the number of centroids in the file where only the step between them is written."""
+
 CROWDED = (0.1, 0.4, 0.8, 1.3, 2.0)
 """Bounds between the contexts of a mask by how many weights the neighbouring lines keep, in means of the layer."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from utils.accounting import count_nonzero
 from utils.cards import CHECKPOINTS, read_checkpoint, write_checkpoint
 from utils.coding import decode_network, encode_network
 from utils.data import Split, load
@@ -187,7 +188,7 @@ def train_compressed_checkpoint(name: str) -> dict[str, object]:
     content = encode_network(read_shared(shared.cpu()), model=model, arguments=recipe.arguments)
     decoded = decode_network(content)
     about |= {
-        "nonzeros": sum(int(tensor.count_nonzero()) for tensor in decoded.state_dict().values()),
+        "nonzeros": count_nonzero(decoded),
         "validation_accuracy": evaluate(decoded, splits.validation).accuracy,
         "test_accuracy": evaluate(decoded, splits.test).accuracy,
         "versions": library_versions(),

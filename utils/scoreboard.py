@@ -211,8 +211,6 @@ BUDGETS = (
     ("13", "dense", 18, "its own training"),
     ("13", "", 0, "none"),
     ("14", "", 0.09, "its own training, 5,120 images"),
-    ("15", "LeNet5", 28, "while pruned, then with few levels"),
-    ("15", "LeNet300100", 90, "while pruned, then with few levels"),
     ("16", "", 30, "its own training, with a teacher"),
 )
 """Training spent on a row, in epochs of 55,000 images: beyond the dense network that it starts from, or its own."""

@@ -4,11 +4,12 @@ Each has the shape of a network of `pruned_checkpoints` and its whole training: 
 Only the start differs: new weights instead of channels of the dense network.
 """
 
+from utils.checkpoints import how_it_went
 from utils.data import Split, load
 from utils.models import MODELS, load_checkpoint, save_checkpoint
 from utils.pruned_checkpoints import PRUNED, follow_answers
-from utils.runtime import library_versions, pick_device, seed_everything
-from utils.training import evaluate, fit, logits
+from utils.runtime import pick_device, seed_everything
+from utils.training import fit, logits
 
 SEED = 1000
 """Of the new weights; not 0, the seed of the dense networks, which would be correlated with them."""
@@ -42,10 +43,7 @@ def train_scratch_checkpoint(name: str) -> dict[str, object]:
         "seed": SEED,
         "recipe": {**vars(twin.training)},
         "distilled": True,
-        "best_epoch": history.best_epoch + 1,
-        "validation_accuracy": history.validation_accuracy[history.best_epoch],
-        "test_accuracy": evaluate(model, splits.test).accuracy,
-        "versions": library_versions(),
+        **how_it_went(model, history, splits),
     }
     save_checkpoint(model, name, **about)
     return about
