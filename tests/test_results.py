@@ -179,6 +179,18 @@ def test_side_by_side_a_claim_about_time_is_kept_and_not_enforced(file, monkeypa
         claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: False)
 
 
+def test_a_further_claim_about_what_was_measured_is_judged_once(file, monkeypatch):
+    measured = claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: m["ratio"] > 1)
+    assert claim_about_time("but not twice as fast", measured, lambda m: m["ratio"] < 2) == measured
+    with pytest.raises(ClaimError, match=r"ratio = 1\.5, tries = 1"):
+        claim_about_time("it is twice as fast", measured, lambda m: m["ratio"] > 2)
+    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "1")
+    claim_about_time("nor is that enforced side by side", measured, lambda m: m["ratio"] > 2)
+    assert [(row["holds"], row.get("enforced", True)) for row in lines(file)] == [
+        (True, True), (True, True), (False, True), (False, False)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("tries", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("3", TypeError)])
 def test_tries_is_a_positive_integer(tries, error):
     with pytest.raises(error, match="tries must be"):

@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import platform
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +151,18 @@ def test_environment_stamp_has_an_aligned_line_for_each_fact(monkeypatch):
     assert gpu.split() == ["gpu", "none"]
     assert sets.split() == ["instruction", "sets", "avx2"]
     assert gpu.index("none") == sets.index("avx2")
+
+
+def test_a_temporary_folder_is_gone_when_its_process_ends():
+    script = """
+from utils.runtime import temporary_folder
+folders = temporary_folder(), temporary_folder()
+(folders[0] / "below").mkdir()
+(folders[0] / "below" / "file").touch()
+print(*folders, sep="\\n")
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    first, second = map(Path, said.splitlines())
+    assert first != second
+    assert not first.exists()
+    assert not second.exists()

@@ -138,15 +138,20 @@ def curves(
     return figure
 
 
-def bars(values: Mapping[str, float], *, label: str, reference: tuple[str, float] | None = None) -> Figure:
+def bars(
+    values: Mapping[str, float], *, label: str, reference: tuple[str, float] | None = None, logarithmic: bool = False
+) -> Figure:
     """Draw a horizontal bar for each name, its value written beside it, with an optional dashed reference."""
     figure, axes = new(height=0.9 + 0.35 * len(values))
     axis = axes[0, 0]
     drawn = axis.barh(list(values), list(values.values()), color=COLOURS[0])
     axis.bar_label(drawn, fmt="{:,.3g}", padding=3)
     axis.invert_yaxis()
-    axis.margins(x=0.12)
     axis.grid(visible=False, axis="y")
+    if logarithmic:
+        axis.set_xscale("log")
+        _plain_ticks(axis.xaxis)
+    axis.margins(x=0.2 if logarithmic else 0.12)
     if reference is not None:
         axis.axvline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
         axis.legend()

@@ -93,7 +93,7 @@ def _claim(statement: str, holds: bool, measured: Mapping[str, float], enforced:
 
 def claim_about_time(
     statement: str,
-    measure: Callable[[], Mapping[str, float]],
+    measure: Callable[[], Mapping[str, float]] | Mapping[str, float],
     holds: Callable[[Mapping[str, float]], bool],
     *,
     tries: int = 3,
@@ -106,7 +106,8 @@ def claim_about_time(
 
     Args:
         statement: as in `claim`.
-        measure: times everything that is compared, in one go, and returns the values by name.
+        measure: times everything that is compared, in one go, and returns the values by name. For a further claim about
+            what was measured already, those values themselves: then there is one try.
         holds: tells from those values whether the claim holds.
         tries: how often to measure at most.
 
@@ -117,16 +118,18 @@ def claim_about_time(
         ClaimError: it held in none of the tries.
         TypeError: `measure` returns no values by name, or `holds` no bool.
 
-    >>> values = claim_about_time("one is less than two", lambda: {"one": 1.0}, lambda m: m["one"] < 2)
-    ✓ one is less than two
+    >>> values = claim_about_time("b is larger", lambda: {"a": 1.0, "b": 2.0}, lambda m: m["a"] < m["b"])
+    ✓ b is larger
+    >>> _ = claim_about_time("but not three times as large", values, lambda m: m["b"] < 3 * m["a"])
+    ✓ but not three times as large
     """
-    measured: dict[str, float] = {}
+    measured: Mapping[str, float] = {}
     tries, enforced = require_int("tries", tries, minimum=1), not side_by_side()
-    for attempt in range(1, (tries if enforced else 1) + 1):
-        values = measure()
+    for attempt in range(1, (tries if enforced and callable(measure) else 1) + 1):
+        values = measure() if callable(measure) else measure
         if not isinstance(values, Mapping) or not values:
             raise TypeError(f'measure must return at least one value by name, such as {{"ratio": 2.0}}, got {values!r}')
-        measured = {**values, "tries": attempt}
+        measured = {**values, "tries": values.get("tries", attempt)}
         if _as_bool(holds(measured)):
             break
     _claim(statement, holds(measured), measured, enforced)

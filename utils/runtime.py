@@ -1,12 +1,15 @@
 """Seeds, device, threads, the stamp of the machine, and where the project's files are."""
 
+import atexit
 import contextlib
 import functools
 import importlib.metadata
 import os
 import platform
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,6 +128,18 @@ def progress_wanted() -> bool:
 def side_by_side() -> bool:
     """Tell whether another notebook runs beside this one, so that no time is worth much."""
     return os.environ.get(SIDE_BY_SIDE_VARIABLE, "") not in ("", "0")
+
+
+def temporary_folder() -> Path:
+    """Make an empty folder that is removed, with all that is in it, when this process ends.
+
+    >>> folder = temporary_folder()
+    >>> folder.is_dir(), list(folder.iterdir())
+    (True, [])
+    """
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def replace_file(path: Path, content: bytes) -> None:
