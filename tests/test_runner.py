@@ -142,10 +142,10 @@ def test_a_damaged_stamp_or_summary_counts_as_nothing_done(tmp_path, damaged):
     whole = json.dumps({"fingerprint": "mine", **measured}).encode()
     stamp, summary = tmp_path / "notebooks" / "01_good.done.json", tmp_path / "results" / "run.json"
     stamp.write_bytes(whole)
-    assert runner._finished(tmp_path, "01_good", "mine") == runner.Outcome("01_good", 1.0, 2.0, 3.0)
+    assert runner.finished(tmp_path, "01_good", "mine") == runner.Outcome("01_good", 1.0, 2.0, 3.0)
     for path in (stamp, summary):
         path.write_bytes(whole[:20] if damaged is None else damaged)
-    assert runner._finished(tmp_path, "01_good", "mine") is None
+    assert runner.finished(tmp_path, "01_good", "mine") is None
     assert runner.read_summary(tmp_path) == {"total_seconds": 0.0, "notebooks": {}}
 
 

@@ -104,7 +104,7 @@ def _run(
     for index, path in enumerate(notebooks, start=1):
         print(f"[{index}/{len(notebooks)}] {path.stem} ", end="", flush=True)
         fingerprint = fingerprint_of(path, parameters, results=output / "results")
-        done = None if force else _finished(output, path.stem, fingerprint)
+        done = None if force else finished(output, path.stem, fingerprint)
         if done:
             print(f"unchanged, executed before in {done.seconds:.0f} s")
         else:
@@ -167,8 +167,7 @@ def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Pat
 
     Of a notebook that calls `read_results` this includes what those before it left in the folder `results`.
     """
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code = code_cells(path)
     digest = hashlib.sha256(json.dumps([code, dict(parameters)], sort_keys=True).encode())
     for module in sorted(_modules_behind("\n".join(code))):
         digest.update(module.encode() + _module_path(module).read_bytes())
@@ -177,6 +176,24 @@ def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Pat
         for earlier in sorted(found for found in results.glob("*.jsonl") if found.stem < path.stem):
             digest.update(earlier.read_bytes())
     return digest.hexdigest()
+
+
+def finished(output: Path, name: str, fingerprint: str) -> Outcome | None:
+    """Return the earlier outcome of a notebook that succeeded with this fingerprint and left its results."""
+    try:
+        stamp = json.loads(_stamp(output, name).read_text(encoding="utf-8"))
+        whole = (output / "notebooks" / f"{name}.ipynb").is_file() and (output / "results" / f"{name}.jsonl").is_file()
+        if whole and stamp["fingerprint"] == fingerprint:
+            return Outcome(name, *(stamp[measured] for measured in MEASURED))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never run, or the stamp is damaged: run it
+    return None
+
+
+def code_cells(path: Path) -> list[str]:
+    """Return the sources of the code cells of a notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 @functools.cache
@@ -287,18 +304,6 @@ def _describe(error: object, path: Path, executed: Path) -> str:
 
 def _stamp(output: Path, name: str) -> Path:
     return output / "notebooks" / f"{name}.done.json"
-
-
-def _finished(output: Path, name: str, fingerprint: str) -> Outcome | None:
-    """Return the earlier outcome of a notebook that succeeded with this fingerprint and left its results."""
-    try:
-        stamp = json.loads(_stamp(output, name).read_text(encoding="utf-8"))
-        whole = (output / "notebooks" / f"{name}.ipynb").is_file() and (output / "results" / f"{name}.jsonl").is_file()
-        if whole and stamp["fingerprint"] == fingerprint:
-            return Outcome(name, *(stamp[measured] for measured in MEASURED))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never run, or the stamp is damaged: run it
-    return None
 
 
 def _write_summary(output: Path, outcomes: Sequence[Outcome]) -> None:

@@ -18,7 +18,7 @@ from IPython.display import HTML, display
 
 from utils.arguments import require_fraction, require_int, require_number
 from utils.results import ResultsError, read_results
-from utils.runner import find_notebooks, fingerprint_of
+from utils.runner import code_cells, find_notebooks, fingerprint_of, finished
 from utils.runtime import ROOT, environment, progress_wanted, replace_file
 
 REFERENCE = ROOT / "data" / "records.jsonl"
@@ -434,7 +434,7 @@ NULL_RESULTS = tuple(
         ),
         (
             "01_measuring_a_network",
-            "fewer parameters is not faster",
+            "the network with nine times fewer parameters is slower, at batch 1 and at batch 64",
             "A convolution uses each of its few parameters at hundreds of places.",
         ),
         (
@@ -695,9 +695,7 @@ def put_table(readme: str, rendered: str) -> str:
 
 def digest_of(path: Path) -> str:
     """Return a digest of the code cells of a notebook; its prose and its outputs may change without changing it."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(code_cells(path)).encode()).hexdigest()[:16]
 
 
 def changed_notebooks(about: Mapping, paths: Sequence[Path] | None = None) -> list[str]:
@@ -707,21 +705,10 @@ def changed_notebooks(about: Mapping, paths: Sequence[Path] | None = None) -> li
     return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
 
 
-def unfit_notebooks(output: Path) -> dict[str, str]:
-    """Return the notebooks whose last run into `output` cannot be the reference, and why."""
-    why = {}
-    for path in find_notebooks():
-        try:
-            stamp = json.loads((output / "notebooks" / f"{path.stem}.done.json").read_text(encoding="utf-8"))
-            fits = stamp["fingerprint"] == fingerprint_of(path, {}, results=output / "results")
-        except (OSError, ValueError, KeyError):
-            why[path.stem] = "was not run, or failed"
-            continue
-        if not fits:
-            why[path.stem] = "was changed since it was run, or run with other parameters"
-        elif not (output / "results" / f"{path.stem}.jsonl").is_file():
-            why[path.stem] = "left no results"
-    return why
+def unfit_notebooks(output: Path) -> list[str]:
+    """Return the notebooks whose last run into `output`, if there was one, cannot be the reference."""
+    found = {path.stem: fingerprint_of(path, {}, results=output / "results") for path in find_notebooks()}
+    return [name for name, fingerprint in found.items() if not finished(output, name, fingerprint)]
 
 
 def reference_lines(results: Path, notebooks: Sequence[Path], *, date: str) -> list[dict]:
@@ -741,8 +728,10 @@ def write_scoreboard(output: Path, *, reference: Path = REFERENCE, readme: Path 
         ResultsError: a results file is damaged.
     """
     if unfit := unfit_notebooks(output):
-        named = "\n".join(f"  {name} {why}" for name, why in unfit.items())
-        raise ValueError(f"the reference run must be complete; nothing was written\n{named}\nFirst: make run")
+        raise ValueError(
+            "the reference run must be complete; nothing was written. Not run, failed, changed since, or run with "
+            f"other parameters: {', '.join(unfit)}. First: make run"
+        )
     lines = reference_lines(output / "results", find_notebooks(), date=datetime.date.today().isoformat())
     claimed = {key_of(line) for line in lines if line["kind"] == "claim"}
     if gone := [each for each in NULL_RESULTS if ("claim", each.notebook, each.statement) not in claimed]:
