@@ -31,6 +31,7 @@ LAYERS = [
     "keras_tools",
     "keras_parallel",
     "pruning",
+    "narrowing",
     "lowrank",
     "pca",
     "quantization",

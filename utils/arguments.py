@@ -135,3 +135,23 @@ def require_module(name: str, value: object) -> "torch.nn.Module":
     if isinstance(value, type) and issubclass(value, torch.nn.Module):
         raise TypeError(f"{name} is the class {value.__name__}, not a network: call it, {value.__name__}()")
     raise TypeError(f"{name} must be a torch.nn.Module, got {type(value).__name__}")
+
+
+def require_parameter(name: str, value: object) -> "torch.nn.Parameter":
+    """Return `value`, a layer's weight, unless a reparametrisation computes it in each pass and would undo a change.
+
+    Raises:
+        ValueError: it is not an `nn.Parameter`.
+
+    >>> import torch
+    >>> require_parameter("layer.weight", torch.nn.Linear(3, 2).weight).shape
+    torch.Size([2, 3])
+    """
+    import torch
+
+    if isinstance(value, torch.nn.Parameter):
+        return value
+    raise ValueError(
+        f"{name} is computed from other parameters; if torch.nn.utils.prune did that, make it permanent first: "
+        'prune.remove(layer, "weight")'
+    )

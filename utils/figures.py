@@ -248,7 +248,7 @@ def tradeoff(
     Raises:
         ValueError: x and y differ in length, or there are more kinds than markers.
     """
-    markers = (*MARKERS, "*", "<", ">", "d")
+    markers = (*MARKERS, "*", "<", "d", ">")
     if len(points) > len(markers):
         raise ValueError(f"at most {len(markers)} kinds of points can be told apart, got {len(points)}")
     figure, axes = new()

@@ -15,7 +15,8 @@ from utils.arguments import require_module
 from utils.checkpoints import how_it_went
 from utils.data import Split, load
 from utils.models import LeNet5, LeNet300100, load_checkpoint, save_checkpoint
-from utils.pruning import group_scores, keep_best, shrink_lenet5, shrink_lenet300100
+from utils.narrowing import keep_best, shrink_lenet5, shrink_lenet300100
+from utils.pruning import group_scores
 from utils.runtime import pick_device, seed_everything
 from utils.training import Recipe, cross_entropy, fit, logits
 
@@ -90,10 +91,19 @@ def remove_channels(dense: nn.Module, kept: Mapping[str, torch.Tensor]) -> nn.Mo
     """Return the narrow network with only the channels that `kept_channels` names.
 
     Raises:
-        TypeError, ValueError: see `pruning.shrink_lenet5` and `pruning.shrink_lenet300100`.
+        TypeError, ValueError: see `narrowing.shrink_lenet5` and `narrowing.shrink_lenet300100`.
     """
     shrink = shrink_lenet5 if isinstance(dense, LeNet5) else shrink_lenet300100
     return shrink(dense, *kept.values())
+
+
+def answers_of(teacher: nn.Module, images: torch.Tensor) -> Split:
+    """Return the images with the teacher's logits, of shape (N, classes), in place of labels: for `follow_answers`.
+
+    >>> answers_of(LeNet300100(), torch.zeros(2, 1, 28, 28)).labels.shape
+    torch.Size([2, 10])
+    """
+    return Split(images, logits(teacher, images).cpu())
 
 
 def follow_answers(model: nn.Module, images: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
@@ -130,7 +140,7 @@ def train_pruned_checkpoint(name: str) -> dict[str, object]:
     kept = kept_channels(dense, recipe.arguments)
     model, train, loss = remove_channels(dense, kept), splits.train, cross_entropy
     if recipe.distilled:
-        train, loss = Split(train.images, logits(dense.to(device), train.images).cpu()), follow_answers
+        train, loss = answers_of(dense.to(device), train.images), follow_answers
     history = fit(model.to(device), train, recipe.training, validation=splits.validation, loss=loss)
     about = {
         "source": recipe.source,

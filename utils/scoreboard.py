@@ -469,7 +469,7 @@ NULL_RESULTS = tuple(
         ),
         (
             "05_iterative_pruning",
-            "and ten rounds gain nothing there: under half a point",
+            "at 90 % ten rounds gain nothing over one cut: under half a point",
             "At 90 % one cut still leaves enough; patience pays at 98 %.",
         ),
         (
@@ -479,7 +479,7 @@ NULL_RESULTS = tuple(
         ),
         (
             "06_svd_compression",
-            "and their file is over a third larger",
+            "split at full rank, the layer has a file over a third larger",
             "At full rank two factors hold more numbers than their product.",
         ),
         (
@@ -494,7 +494,7 @@ NULL_RESULTS = tuple(
         ),
         (
             "07_pca_compression",
-            "and saves nothing",
+            "folded into one layer, 40 components save nothing",
             "One layer of rank 40 is as large as one of full rank; only as a pair is it smaller.",
         ),
         (

@@ -5,11 +5,11 @@ Only the start differs: new weights instead of channels of the dense network.
 """
 
 from utils.checkpoints import how_it_went
-from utils.data import Split, load
+from utils.data import load
 from utils.models import MODELS, load_checkpoint, save_checkpoint
-from utils.pruned_checkpoints import PRUNED, follow_answers
+from utils.pruned_checkpoints import PRUNED, answers_of, follow_answers
 from utils.runtime import pick_device, seed_everything
-from utils.training import fit, logits
+from utils.training import fit
 
 SEED = 1000
 """Of the new weights; not 0, the seed of the dense networks, which would be correlated with them."""
@@ -33,8 +33,7 @@ def train_scratch_checkpoint(name: str) -> dict[str, object]:
         raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(SCRATCH)}")
     twin, splits, device = PRUNED[SCRATCH[name]], load(), pick_device()
     seed_everything(SEED)
-    teacher = load_checkpoint(twin.source).to(device)
-    answers = Split(splits.train.images, logits(teacher, splits.train.images).cpu())
+    answers = answers_of(load_checkpoint(twin.source).to(device), splits.train.images)
     model = MODELS[twin.source](**twin.arguments).to(device)
     history = fit(model, answers, twin.training, validation=splits.validation, loss=follow_answers)
     about = {
