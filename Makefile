@@ -8,9 +8,11 @@ KEEP   := $(if $(findstring k,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),--ke
 OTHER_SEED ?= 1
 # processes that test side by side, with one thread each; a GB or two of memory each
 PROCESSES ?= 2
+SETTINGS := $(VENV)/share/jupyter/lab/settings
+NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: help run test check lab report student solutions checkpoints constraints clean
+.PHONY: help run test check lab report scoreboard student solutions checkpoints constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show what each target does
@@ -35,7 +37,8 @@ check: $(READY) ## the quick tests: style, form, units, in about two minutes
 	$(RUN) -m pytest -n $(PROCESSES) --dist worksteal -m "not slow" tests
 
 lab: $(READY) ## open JupyterLab in the browser, on this machine only
-	$(VENV)/bin/jupyter lab --ip=127.0.0.1 --allow-root --LabApp.news_url=None \
+	@mkdir -p $(SETTINGS) && echo '$(NO_NEWS)' > $(SETTINGS)/overrides.json
+	$(VENV)/bin/jupyter lab --ip=127.0.0.1 --allow-root \
 	    --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 report: $(READY) ## print the report of the last run again
