@@ -161,7 +161,7 @@ def test_the_file_is_about_as_small_as_the_entropy_allows():
     assert len(encode_network(tensors, model="LeNet300100", arguments=SMALL)) < 1.1 * bits / 8 + side
 
 
-def test_every_truncation_is_an_error():
+def test_a_truncated_file_is_an_error():
     content = encoded()
     for length in range(0, len(content), 7):
         with pytest.raises(CodingError):

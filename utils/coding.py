@@ -402,10 +402,11 @@ def _from_lines(lines: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def encode_network(tensors: Mapping[str, SharedTensor], *, model: str, arguments: Mapping[str, object]) -> bytes:
     """Return the content of the file.
 
-    Four bytes of magic, the CRC-32 of all that follows, the length of a JSON header and the header (the class and its
-    arguments), for each tensor in the order of the state its number of centroids (one byte), the centroids (float16)
-    and the number of non-zeros (four bytes), and then one range-coded stream of all masks and codes. Numbers are
-    little-endian. Shapes are not written: they follow from the class and its arguments.
+    Four bytes of magic, the CRC-32 of all that follows, the length of a JSON header (two bytes) and the header (the
+    class and its arguments); for each tensor in the order of the state the number of non-zeros (seven bits a byte, the
+    eighth says that more follow), the number of centroids (one byte) and the centroids (float16), or only their step if
+    they are evenly spaced; and then one range-coded stream of all masks and codes. Numbers are little-endian. Shapes
+    are not written: they follow from the class and its arguments.
 
     Args:
         tensors: for each entry of the state of the network, in its order.
