@@ -230,7 +230,7 @@ def frontier(
         axis.plot(xs, ys, label=method, color=_colour(index), marker=_marker(index))
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log")
     _plain_ticks(axis.xaxis)
-    axis.legend()
+    figure.legend(loc="outside right upper")
     return figure
 
 
