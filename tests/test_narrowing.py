@@ -10,31 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
+from tests.drawn import images, quick, randn, seeded, seeded_model, tied_scores
 from utils import narrowing
 from utils.accounting import count_macs, count_parameters
 from utils.models import LeNet5, LeNet300100, SmallDepthwiseNet, SmallResNet
 from utils.pruning import apply_masks, group_scores, spread_mask
-
-# Few values among many places, so that ties are the rule.
-tied_scores = st.lists(st.sampled_from([0.0, 0.25, 1.0, -1.0]), min_size=1, max_size=60).map(torch.tensor)
-quick = settings(max_examples=40, deadline=None)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=seeded(seed))
-
-
-def seeded_model(kind, **options):
-    torch.manual_seed(0)
-    return kind(**options).eval()
-
-
-def images(count=4, seed=0):
-    return torch.rand(count, 1, 28, 28, generator=seeded(seed))
 
 
 def indices(*values):

@@ -5,23 +5,15 @@ import copy
 import pytest
 import sklearn.decomposition
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tests.drawn import quick, randn, seeded
 from utils import pca
 
-quick = settings(max_examples=40, deadline=None)
 fits = pytest.mark.parametrize("fit", [pca.pca_by_covariance, pca.pca_by_svd])
 biases = pytest.mark.parametrize("bias", [True, False])
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=seeded(seed))
 
 
 def skewed(examples, features, seed=0):

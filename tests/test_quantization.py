@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 from torch import nn
 from torch.nn import functional as F
 
+from tests.drawn import randn
 from utils import quantization as q
 
 quick = settings(max_examples=60, deadline=None)
@@ -21,10 +22,6 @@ reals = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=True)
 tensors = st.lists(reals, min_size=1, max_size=40).map(lambda v: torch.tensor(v, dtype=torch.float32))
 grids = st.tuples(st.integers(1, 8), st.booleans(), st.booleans()).filter(lambda g: g != (1, True, True))
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def grid_for(values, grid, axis=None):
