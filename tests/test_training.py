@@ -377,9 +377,10 @@ def test_what_is_no_recipe_is_refused(recipe):
         fit(linear(), toy(), recipe)
 
 
-@pytest.mark.parametrize(("quiet", "drawn"), [("1", False), ("0", True)])
-def test_no_progress_is_drawn_where_it_is_quiet(monkeypatch, capsys, quiet, drawn):
+@pytest.mark.parametrize(("quiet", "after_s", "drawn"), [("1", 0.0, False), ("0", 0.0, True), ("0", 60.0, False)])
+def test_no_progress_is_drawn_where_it_is_quiet_nor_of_a_short_training(monkeypatch, capsys, quiet, after_s, drawn):
     monkeypatch.setenv("WORKBOOK_QUIET", quiet)
+    monkeypatch.setattr("utils.training.PROGRESS_AFTER_S", after_s)
     fit(linear(), toy(), Recipe(epochs=2))
     printed = capsys.readouterr()
     assert printed.out == ""

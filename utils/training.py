@@ -52,6 +52,10 @@ def distillation(teacher: nn.Module, *, temperature: float = 2.0, teacher_share:
     return loss
 
 
+PROGRESS_AFTER_S = 2.0
+"""Seconds after which a training shows a progress bar; a cell that trains dozens of networks would fill with them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: Adam with a learning rate that rises over the first steps and falls to zero along a cosine.
@@ -286,7 +290,7 @@ def _progress(epochs: int) -> range:
         return range(epochs)
     from tqdm.auto import tqdm  # draws in a notebook or on a terminal, and is gone when the loop is done
 
-    return tqdm(range(epochs), unit="epoch", leave=False)
+    return tqdm(range(epochs), unit="epoch", leave=False, delay=PROGRESS_AFTER_S)
 
 
 def _device(model: nn.Module) -> torch.device:
