@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from utils.export import (
     quantize_onnx_static,
 )
 from utils.models import SmallDepthwiseNet, SmallResNet
+from utils.runtime import ROOT
 from utils.timing import latencies
 from utils.training import evaluate
 
@@ -80,6 +82,13 @@ def int8_file(float_file, images):
 
 
 # --- the file and its session -----------------------------------------------------------------------------------------
+
+
+def test_a_file_holds_nothing_of_the_machine_that_wrote_it(float_file, int8_file):
+    for file in (float_file, int8_file):
+        content = file.read_bytes()
+        assert Path(__file__).name.encode() not in content, "the exporter's notes name the source of every operation"
+        assert str(ROOT).encode() not in content
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])

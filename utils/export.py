@@ -39,6 +39,8 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
     """Write a network to one ONNX file, in evaluation mode, for any batch size.
 
     The exporter traces the network once (`torch.export`) and folds each batch norm into the convolution in front of it.
+    What it notes about every operation, lines of source with their paths among it, is removed: it is no part of the
+    network, differs between machines, and can take more bytes than the weights of a small network.
 
     Args:
         model: the network; its mode is restored afterwards.
@@ -70,7 +72,19 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {reason}") from error
+    _strip_notes(path)
     return path
+
+
+def _strip_notes(path: Path) -> None:
+    import onnx
+
+    network = onnx.load(path)
+    graph = network.graph
+    for part in (graph, *graph.input, *graph.output, *graph.node, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(network, path)
 
 
 class OnnxModel(nn.Module):

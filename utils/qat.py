@@ -628,19 +628,7 @@ def export_quantized(model: nn.Module, example: torch.Tensor, path: str | Path) 
         if layer.input_scale is None:
             raise ValueError(f"{name} takes float inputs; give prepare an activation quantizer")
         described.set_submodule(name, _QdqLayer(layer))
-    return _strip_notes(export_onnx(described, example, path))
-
-
-def _strip_notes(path: Path) -> Path:
-    """Remove what the exporter notes about every node's origin: in a small network more bytes than the weights."""
-    import onnx
-
-    network = onnx.load(path)
-    for part in (*network.graph.node, *network.graph.value_info, *network.graph.initializer, network.graph):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    onnx.save(network, path)
-    return path
+    return export_onnx(described, example, path)
 
 
 # --- the library's way ------------------------------------------------------------------------------------------------
