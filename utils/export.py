@@ -69,10 +69,10 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
                 external_data=False,
                 verbose=False,
             )
+        _strip_notes(path)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {reason}") from error
-    _strip_notes(path)
     return path
 
 
