@@ -28,7 +28,6 @@ test: $(READY) ## set up, then every test: style, units, notebooks against store
 	$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(NBVAL) notebooks/*.ipynb || \
 	    { test -s build/test/again.txt && echo "Again, alone: it is this that counts." && \
 	      $(RUN) -m pytest $(NBVAL) $$(cat build/test/again.txt); }
-	@echo "Now one notebook at a time: from here on claims about time are enforced too."
 	$(RUN) -m utils run $(KEEP) --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
 
 check: $(READY) ## the quick tests: style, form, units, in about two minutes

@@ -1,15 +1,16 @@
 """For every run of pytest, nbval's too: no progress bars, and results that leave a learner's own alone.
 
-Where pytest-xdist runs two processes side by side, each computes with one thread, and so do the kernels and workers it
-starts. Two notebooks side by side disturb each other's clocks: what they claim about time is then measured and told at
-the end, and fails nothing; a notebook that fails all the same is listed in `AGAIN`, for `make test` to run it alone.
+nbval compares outputs by `tests/nbval_sanitize.cfg`, however it is called. Where pytest-xdist runs two processes side by
+side, each computes with one thread, and so do the kernels and workers it starts; what they claim about time is told at
+the end. A notebook that fails is listed in `AGAIN`, for `make test` to run it alone.
 """
 
 import json
 import os
 from pathlib import Path
 
-BUILD = Path(__file__).parent / "build" / "test"
+ROOT = Path(__file__).parent
+BUILD = ROOT / "build" / "test"
 RESULTS, AGAIN = BUILD / "results", BUILD / "again.txt"
 
 os.environ["WORKBOOK_QUIET"] = "1"
@@ -24,7 +25,9 @@ def _notebooks_side_by_side(config):
 
 
 def pytest_configure(config):
-    """Forget what an earlier run left."""
+    """Compare a claim's sentence and not its numbers, and forget what an earlier run left."""
+    if getattr(config.option, "nbval", False) and not config.option.nbval_sanitize_with:
+        config.option.nbval_sanitize_with = str(ROOT / "tests" / "nbval_sanitize.cfg")
     if _notebooks_side_by_side(config):
         AGAIN.unlink(missing_ok=True)
 
@@ -34,10 +37,10 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if not _notebooks_side_by_side(config):
         return
     rows = [json.loads(line) for path in RESULTS.glob("*.jsonl") for line in path.read_bytes().splitlines()]
-    rows = [row for row in rows if not row.get("enforced", True)]
+    rows = [row for row in rows if row.get("machine")]
     missed = [row for row in rows if not row["holds"]]
-    terminalreporter.section("claims about time, not enforced while notebooks run side by side")
-    terminalreporter.line(f"{len(rows)} measured, {len(missed)} did not hold; the run of one at a time enforces them.")
+    terminalreporter.section("claims about time, measured while notebooks ran side by side")
+    terminalreporter.line(f"{len(rows)} measured, {len(missed)} did not hold")
     for row in missed:
         terminalreporter.line(f"  {row['notebook']}: {row['statement']} {row['measured']}")
     failed = {

@@ -158,37 +158,26 @@ def test_a_claim_about_time_measures_until_it_holds(file, capsys, lucky):
     assert capsys.readouterr().out == "✓ it is faster\n"
 
 
-def test_a_claim_about_time_that_never_holds_fails_after_its_tries(file):
+def test_a_claim_about_time_that_never_holds_is_told_and_stops_nothing(file, capsys):
     measured = []
-    with pytest.raises(ClaimError, match=r"ratio = 1\.5, tries = 4"):
-        claim_about_time("s", lambda: measured.append(1) or {"ratio": 1.5}, lambda m: m["ratio"] > 2, tries=4)
+    claim_about_time("s", lambda: measured.append(1) or {"ratio": 1.5}, lambda m: m["ratio"] > 2, tries=4)
     assert len(measured) == 4
-    assert [row["holds"] for row in lines(file)] == [False]
+    assert [(row["holds"], row["machine"]) for row in lines(file)] == [(False, True)]
+    assert capsys.readouterr().out == "✗ not on this machine: s\n"
 
 
-@pytest.mark.parametrize("holds", [True, False])
-def test_side_by_side_a_claim_about_time_is_kept_and_not_enforced(file, monkeypatch, capsys, holds):
+def test_side_by_side_a_claim_about_time_is_measured_once(file, monkeypatch):
     monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "1")
-    assert claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: holds) == {"ratio": 1.5, "tries": 1}
-    assert capsys.readouterr().out == "✓ it is faster\n"
-    assert [(row["holds"], row["enforced"]) for row in lines(file)] == [(holds, False)]
+    assert claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: False) == {"ratio": 1.5, "tries": 1}
     with pytest.raises(ClaimError):
         claim("any other claim is enforced", False, a=1)
-    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "0")
-    with pytest.raises(ClaimError):
-        claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: False)
 
 
-def test_a_further_claim_about_what_was_measured_is_judged_once(file, monkeypatch):
+def test_a_further_claim_about_what_was_measured_is_judged_once(file):
     measured = claim_about_time("it is faster", lambda: {"ratio": 1.5}, lambda m: m["ratio"] > 1)
     assert claim_about_time("but not twice as fast", measured, lambda m: m["ratio"] < 2) == measured
-    with pytest.raises(ClaimError, match=r"ratio = 1\.5, tries = 1"):
-        claim_about_time("it is twice as fast", measured, lambda m: m["ratio"] > 2)
-    monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "1")
-    claim_about_time("nor is that enforced side by side", measured, lambda m: m["ratio"] > 2)
-    assert [(row["holds"], row.get("enforced", True)) for row in lines(file)] == [
-        (True, True), (True, True), (False, True), (False, False)
-    ]  # fmt: skip
+    claim_about_time("it is twice as fast", measured, lambda m: m["ratio"] > 2)
+    assert [row["holds"] for row in lines(file)] == [True, True, False]
 
 
 @pytest.mark.parametrize(("tries", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("3", TypeError)])
