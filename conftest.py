@@ -1,8 +1,8 @@
 """For every run of pytest, nbval's too: no progress bars, and results that leave a learner's own alone.
 
-nbval compares outputs by `tests/nbval_sanitize.cfg`, however it is called. Where pytest-xdist runs two processes side by
-side, each computes with one thread, and so do the kernels and workers it starts; what they claim about time is told at
-the end. A notebook that fails is listed in `AGAIN`, for `make test` to run it alone.
+nbval compares outputs by `tests/nbval_sanitize.cfg`, however it is called. Where pytest-xdist runs two processes side
+by side, each computes with one thread, and so do the kernels and workers it starts; what they claim about time is told
+at the end. A notebook that fails is listed in `AGAIN`, for `make test` to run it alone.
 """
 
 import json

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from utils.data import Splits, load
+from utils.datasets import Splits, load
 
 # Triton, which PyTorch loads for some features, and TensorFlow each bring an LLVM; in one process, as under pytest,
 # Triton must come first: the other order ends in a segmentation fault. (A notebook loads only one of the two.)

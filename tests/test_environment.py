@@ -1,161 +1,168 @@
-"""The files that say what is installed agree with each other and with what is installed; imports flow one way."""
+"""Seeds, device, threads, files written whole, and the stamp of the machine."""
 
-import ast
 import importlib.metadata
-import re
+import os
+import platform
+import random
 import subprocess
 import sys
-import tomllib
+from pathlib import Path
 
+import numpy as np
 import pytest
-import yaml
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+import torch
 
-from utils.runtime import ROOT
-
-# Lower layers first: a module may import only from modules above it in this list.
-LAYERS = [
-    "arguments",
-    "runtime",
-    "cards",
-    "mnist",
-    "data",
-    "models",
-    "training",
-    "accounting",
-    "timing",
-    "results",
-    "serving",
-    "parallel",
-    "keras_tools",
-    "keras_parallel",
-    "pruning",
-    "narrowing",
-    "lowrank",
-    "pca",
-    "quantization",
-    "export",
-    "qat",
-    "coding",
-    "sharing",
-    "figures",
-    "checks",
-    "checkpoints",
-    "pruned_checkpoints",
-    "gradual_checkpoints",
-    "lowrank_checkpoints",
-    "scratch_checkpoints",
-    "compressed_checkpoints",
-    "quantized_checkpoints",
-    "keras_checkpoints",
-    "runner",
-    "handout",
-    "report",
-    "scoreboard",
-    "__main__",
-]
+from utils.environment import environment, environment_stamp, pick_device, progress_wanted, seed_everything
+from utils.environment import torch_threads as threads
+from utils.files import replace_file
 
 
-def _pins(name):
-    lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
-    return {canonicalize_name(r.name): r for r in map(Requirement, filter(None, lines))}
+def draw():
+    return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002 - the global generator is meant
 
 
-def _closure(names):
-    """Return all distributions that the named ones need here, themselves included."""
-    found, waiting = set(), {(canonicalize_name(name), frozenset()) for name in names}
-    seen = set()
-    while waiting:
-        name, extras = waiting.pop()
-        if (name, extras) in seen:
-            continue
-        seen.add((name, extras))
-        try:
-            needed = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.add(name)
-        for requirement in map(Requirement, needed):
-            if any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in ("", *extras)):
-                waiting.add((canonicalize_name(requirement.name), frozenset(requirement.extras)))
-    return found
+def test_one_seed_repeats_every_generator():
+    seed_everything(7)
+    first = draw()
+    seed_everything(7)
+    assert draw() == first
+    seed_everything(8)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
-def test_direct_dependencies_are_pinned_exactly_and_constrained_alike():
-    constraints = _pins("constraints.txt")
-    for name, requirement in _pins("requirements.txt").items():
-        assert [s.operator for s in requirement.specifier] == ["=="], name
-        assert constraints[name].specifier == requirement.specifier, name
+@pytest.mark.parametrize("seed", [0, np.int64(5), 2**32 - 1])
+def test_every_legal_seed_is_accepted(seed):
+    seed_everything(seed)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
-def test_installed_versions_are_the_pinned_ones(name):
-    wrong = {}
-    for package, requirement in _pins(name).items():
-        try:
-            installed = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # a constraint for another system; what is needed here is checked below
-        if not requirement.specifier.contains(installed, prereleases=True):
-            wrong[package] = (installed, str(requirement.specifier))
-    assert not wrong
+@pytest.mark.parametrize(
+    ("seed", "error"),
+    [(-1, ValueError), (2**32, ValueError), (1.0, TypeError), ("0", TypeError), (None, TypeError), (True, TypeError)],
+)
+def test_bad_seed_is_named(seed, error):
+    with pytest.raises(error, match="seed must be"):
+        seed_everything(seed)
 
 
-def test_everything_needed_is_installed_and_constrained():
-    needed = _closure(_pins("requirements.txt"))
-    assert _pins("requirements.txt").keys() <= needed
-    assert needed - {"setuptools", "pip", "wheel"} <= _pins("constraints.txt").keys()
+@pytest.mark.parametrize(("cuda", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_auto_takes_the_gpu_if_there_is_one(monkeypatch, cuda, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert pick_device() == torch.device(expected)
 
 
-def test_conda_installs_the_same_files():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == ["-r requirements.txt", "-c constraints.txt", "-e ."]
-    python = next(e for e in environment["dependencies"] if isinstance(e, str) and e.startswith("python="))
-    supported = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
-    assert Requirement(f"python{supported}").specifier.contains(python.removeprefix("python="))
-    assert (
-        environment["name"] == tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
-    )
+@pytest.mark.parametrize(("name", "expected"), [("cuda", "cuda"), ("cuda:1", "cuda:1"), ("cuda:2", "cpu")])
+def test_a_gpu_is_given_only_if_it_exists(monkeypatch, capsys, name, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device(name) == torch.device(expected)
+    assert (f"no device {name}" in capsys.readouterr().out) == (expected == "cpu")
 
 
-def test_make_installs_the_same_files():
-    assert "-r requirements.txt -c constraints.txt -e ." in (ROOT / "Makefile").read_text(encoding="utf-8")
+def test_without_a_gpu_the_cpu_is_used_and_the_reader_told(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("cuda") == torch.device("cpu")
+    assert "computing on the CPU" in capsys.readouterr().out
 
 
-def test_every_module_has_its_layer():
-    modules = {p.stem for p in (ROOT / "utils").glob("*.py")} | {"checks"}
-    assert modules - {"__init__"} == set(LAYERS)
+@pytest.mark.parametrize("name", ["gpu", "", "CPU", None, 1.5])
+def test_unknown_device_is_refused(name):
+    with pytest.raises(ValueError, match="device must be"):
+        pick_device(name)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_flow_downwards(layer):
-    path = ROOT / "utils" / f"{layer}.py"
-    paths = [path] if path.exists() else sorted((ROOT / "utils" / layer).glob("*.py"))
-    for source in paths:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            names = (
-                [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
-            )
-            if isinstance(node, ast.ImportFrom) and node.module == "utils":
-                names = [f"utils.{alias.name}" for alias in node.names]
-            for name in names if isinstance(node, ast.Import | ast.ImportFrom) else []:
-                if name.startswith("utils."):
-                    imported = name.split(".")[1]
-                    assert LAYERS.index(imported) <= LAYERS.index(layer), f"{source.name} imports {name}"
-                    assert imported != layer or layer == "checks", f"{source.name} imports itself"
+def test_thread_count_is_set_and_restored():
+    with threads(2):
+        with threads(1):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
 
 
-def test_only_keras_tools_imports_tensorflow():
-    for path in (ROOT / "utils").rglob("*.py"):
-        if path.stem != "keras_tools":
-            assert not re.search(
-                r"^\s*(import|from) (tensorflow|keras)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
-            )
+def test_thread_count_is_restored_after_an_exception():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), threads(before + 1):
+        raise KeyError
+    assert torch.get_num_threads() == before
 
 
-def test_what_a_keras_notebook_imports_leaves_pytorch_alone():
-    modules = ("mnist", "results", "timing", "figures", "checks", "runtime", "keras_tools", "keras_parallel")
-    lines = [f"import utils.{module}" for module in modules] + ["import sys", "sys.exit('torch' in sys.modules)"]
-    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("count", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), ("1", TypeError), (True, TypeError)]
+)
+def test_bad_thread_count_is_refused_and_nothing_changes(count, error):
+    before = torch.get_num_threads()
+    with pytest.raises(error, match="count must be"), threads(count):
+        pass
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("1", False), ("yes", False), ("0", True), ("", True), (None, True)])
+def test_progress_is_drawn_unless_the_environment_says_quiet(monkeypatch, value, wanted):
+    monkeypatch.delenv("WORKBOOK_QUIET")
+    if value is not None:
+        monkeypatch.setenv("WORKBOOK_QUIET", value)
+    assert progress_wanted() is wanted
+
+
+def test_replace_file_replaces_and_leaves_nothing_beside(tmp_path):
+    path = tmp_path / "a.txt"
+    replace_file(path, b"first")
+    replace_file(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_replace_file_keeps_the_earlier_content_if_writing_stops_half_way(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"first")
+
+    def write_half(self, content):
+        with open(self, "wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_environment_tells_this_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    stamp = environment()
+    assert stamp["python"] == platform.python_version()
+    assert torch.__version__.startswith(stamp["torch"])
+    assert stamp["numpy"] == np.__version__
+    assert stamp["cores"].startswith(f"{os.cpu_count()} ")
+    assert stamp["gpu"].startswith("none")
+    assert all(isinstance(value, str) and value for value in stamp.values())
+
+
+def test_a_missing_library_is_said_to_be_missing(monkeypatch):
+    def missing(package):
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert environment()["tensorflow"] == "not installed"
+
+
+def test_environment_stamp_has_an_aligned_line_for_each_fact(monkeypatch):
+    monkeypatch.setattr(environment, "environment", lambda: {"gpu": "none", "instruction_sets": "avx2"})
+    gpu, sets = environment_stamp().splitlines()
+    assert gpu.split() == ["gpu", "none"]
+    assert sets.split() == ["instruction", "sets", "avx2"]
+    assert gpu.index("none") == sets.index("avx2")
+
+
+def test_a_temporary_folder_is_gone_when_its_process_ends():
+    script = """
+from utils.files import temporary_folder
+folders = temporary_folder(), temporary_folder()
+(folders[0] / "below").mkdir()
+(folders[0] / "below" / "file").touch()
+print(*folders, sep="\\n")
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    first, second = map(Path, said.splitlines())
+    assert first != second
+    assert not first.exists()
+    assert not second.exists()

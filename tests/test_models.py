@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from utils import checkpoints
-from utils.checkpoints import PROMISED_ACCURACY, RECIPES, train_checkpoint
-from utils.data import Split, Splits
+from utils.datasets import Examples, Splits
 from utils.models import (
     CHECKPOINTS,
     MODELS,
@@ -35,6 +33,8 @@ from utils.models import (
     load_checkpoint,
     save_checkpoint,
 )
+from utils.recipes import dense
+from utils.recipes.dense import PROMISED_ACCURACY, RECIPES, train_checkpoint
 from utils.training import Recipe, evaluate
 
 REMEDY = "git checkout -- data/checkpoints"
@@ -346,13 +346,11 @@ def test_a_shipped_checkpoint_is_as_good_as_its_card_says(mnist, name):
 
 
 def test_training_a_checkpoint_again_gives_the_same_file(tmp_path, monkeypatch, mnist):
-    small = Splits(*(Split(*split).take(200) for split in mnist))
-    monkeypatch.setattr(checkpoints, "load", lambda: small)
+    small = Splits(*(Examples(*split).take(200) for split in mnist))
+    monkeypatch.setattr(dense, "load", lambda: small)
     monkeypatch.setitem(RECIPES, "LiteNetMLP", Recipe(epochs=3, batch_size=50, shift=1))
     for folder in ("first", "again"):
-        monkeypatch.setattr(
-            checkpoints, "save_checkpoint", functools.partial(save_checkpoint, folder=tmp_path / folder)
-        )
+        monkeypatch.setattr(dense, "save_checkpoint", functools.partial(save_checkpoint, folder=tmp_path / folder))
         about = train_checkpoint("LiteNetMLP")
     first, again = (checkpoint_card("LiteNetMLP", folder=tmp_path / folder) for folder in ("first", "again"))
     assert first == again

@@ -14,7 +14,7 @@ from torch.nn.utils import prune
 
 from tests.drawn import images, quick, randn, seeded, seeded_model, tied_scores
 from utils import pruning
-from utils.data import Split
+from utils.datasets import Examples
 from utils.models import LeNet5, LeNet300100, SmallDepthwiseNet, SmallResNet
 from utils.training import Recipe, fit
 
@@ -24,7 +24,7 @@ fractions = st.floats(0.0, 1.0)
 
 
 def split(count=24):
-    return Split(images(count), torch.arange(count) % 10)
+    return Examples(images(count), torch.arange(count) % 10)
 
 
 # --- masks against PyTorch -------------------------------------------------------------------------------------------

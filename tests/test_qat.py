@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils import qat
-from utils.data import Split
-from utils.export import OnnxModel
+from utils.datasets import Examples
 from utils.models import LeNet300100, LiteNetCNN, LiteNetMLP
+from utils.onnx_export import OnnxModel
 from utils.qat import (
     BinaryWeight,
     ConvertedLayer,
@@ -237,11 +237,11 @@ def test_frozen_ranges_do_not_learn():
     images, labels = torch.rand(40, 1, 28, 28), torch.randint(10, (40,))
     freeze(model)
     before = {n: p.clone() for n, p in model.named_parameters()}
-    fit(model, Split(images, labels), Recipe(epochs=1, batch_size=10))
+    fit(model, Examples(images, labels), Recipe(epochs=1, batch_size=10))
     moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert moved == {n for n in before if not n.endswith("log_scale")}
     freeze(model, frozen=False)
-    fit(model, Split(images, labels), Recipe(epochs=1, batch_size=10))
+    fit(model, Examples(images, labels), Recipe(epochs=1, batch_size=10))
     assert not torch.equal(model.conv1.input_quantizer.log_scale, before["conv1.input_quantizer.log_scale"])
 
 
@@ -289,7 +289,7 @@ def test_strides_padding_groups_and_missing_biases_are_kept():
 
 
 def test_training_lowers_the_loss_where_plain_rounding_cannot(mnist):
-    train = Split(mnist.train.images[:600], mnist.train.labels[:600])
+    train = Examples(mnist.train.images[:600], mnist.train.labels[:600])
     torch.manual_seed(0)
     model = prepare(LeNet300100(hidden=(20, 20)), weight=TernaryWeight, activation=lambda: LearnedScale(8))
     calibrate(model, train.images[:50])
@@ -321,7 +321,7 @@ def test_torchao_rounds_a_weight_as_we_do(mnist):
     torch.manual_seed(0)
     images = mnist.train.images[:64]
     graph = qat.prepare_with_torchao(LiteNetMLP(8), images)
-    fit(graph, Split(images, mnist.train.labels[:64]), Recipe(epochs=1, batch_size=32))
+    fit(graph, Examples(images, mnist.train.labels[:64]), Recipe(epochs=1, batch_size=32))
     weight, quantizer = graph.fc1.weight, graph.activation_post_process_1
     with torch.no_grad():
         theirs = quantizer(weight)

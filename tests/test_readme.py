@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.notebooks import COURSE
+from tests.notebooks.reading import COURSE
 from utils.__main__ import main
-from utils.runtime import ROOT
+from utils.files import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

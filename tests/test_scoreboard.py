@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.notebooks import code
+from tests.notebooks.reading import code
 from utils import scoreboard
 from utils.__main__ import main
+from utils.claims import ResultsError
+from utils.course.notebook_runner import MEASURED, find_notebooks, fingerprint_of
+from utils.files import ROOT
 from utils.models import checkpoint_card
-from utils.results import ResultsError
-from utils.runner import MEASURED, find_notebooks, fingerprint_of
-from utils.runtime import ROOT
+from utils.recipes.narrow_from_scratch import SCRATCH
 from utils.scoreboard import (
     BEGIN,
     END,
@@ -38,7 +39,6 @@ from utils.scoreboard import (
     size_of,
     told_apart,
 )
-from utils.scratch_checkpoints import SCRATCH
 
 
 def row(notebook="02_x", variant="", **values):

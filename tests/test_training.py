@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from utils.data import Split, Splits
+from utils.datasets import Examples, Splits
 from utils.training import (
     Evaluation,
     History,
@@ -25,10 +25,10 @@ from utils.training import (
 )
 
 
-def toy(count: int = 60, seed: int = 0) -> Split:
+def toy(count: int = 60, seed: int = 0) -> Examples:
     """Images of 4 x 4 pixels whose label says whether the upper or the lower half is brighter."""
     images = torch.rand(count, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
-    return Split(images, (images[:, :, 2:].sum((1, 2, 3)) > images[:, :, :2].sum((1, 2, 3))).long())
+    return Examples(images, (images[:, :, 2:].sum((1, 2, 3)) > images[:, :, :2].sum((1, 2, 3))).long())
 
 
 def linear() -> nn.Module:
@@ -90,13 +90,17 @@ def test_logits_come_in_order_and_without_a_graph():
 
 
 BAD_SPLITS = [
-    (toy().images, TypeError, "must be a Split, got Tensor"),
-    (None, TypeError, "must be a Split, got NoneType"),
+    (toy().images, TypeError, "must be Examples, got Tensor"),
+    (None, TypeError, "must be Examples, got NoneType"),
     (Splits(toy(), toy(), toy()), TypeError, r"got Splits; choose one of them, such as \.train"),
-    (Split(toy().images[:0], toy().labels[:0]), ValueError, "has 0 images and 0 labels"),
-    (Split(toy().images, toy().labels[:3]), ValueError, "has 60 images and 3 labels"),
-    (Split(toy().images * math.nan, toy().labels), ValueError, "images holds 960 NaN"),
-    (Split((toy().images * 255).to(torch.uint8), toy().labels), TypeError, "images must have a floating-point dtype"),
+    (Examples(toy().images[:0], toy().labels[:0]), ValueError, "has 0 images and 0 labels"),
+    (Examples(toy().images, toy().labels[:3]), ValueError, "has 60 images and 3 labels"),
+    (Examples(toy().images * math.nan, toy().labels), ValueError, "images holds 960 NaN"),
+    (
+        Examples((toy().images * 255).to(torch.uint8), toy().labels),
+        TypeError,
+        "images must have a floating-point dtype",
+    ),
 ]
 
 
@@ -113,7 +117,7 @@ def test_every_function_refuses_a_bad_split(split, error, match):
 
 def test_evaluate_refuses_labels_that_are_no_integers():
     with pytest.raises(TypeError, match="labels must be integers"):
-        evaluate(linear(), Split(toy().images, toy().labels.float()))
+        evaluate(linear(), Examples(toy().images, toy().labels.float()))
 
 
 @pytest.mark.parametrize("function", [evaluate, lambda m, s, **k: logits(m, s.images, **k)])
@@ -249,7 +253,7 @@ def test_without_a_step_the_training_loss_is_that_of_evaluate():
     assert history.validation_accuracy == []
 
 
-def batches_seen(recipe: Recipe, split: Split) -> list[torch.Tensor]:
+def batches_seen(recipe: Recipe, split: Examples) -> list[torch.Tensor]:
     seen = []
 
     def loss(model, images, labels):
@@ -263,7 +267,7 @@ def batches_seen(recipe: Recipe, split: Split) -> list[torch.Tensor]:
 
 def test_each_epoch_shows_every_image_once_in_a_new_order():
     ids = torch.arange(10.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
-    seen = batches_seen(Recipe(epochs=2, batch_size=4), Split(ids, torch.zeros(10).long()))
+    seen = batches_seen(Recipe(epochs=2, batch_size=4), Examples(ids, torch.zeros(10).long()))
     assert [len(batch) for batch in seen] == [4, 4, 2, 4, 4, 2]
     first, second = (torch.cat(seen[i : i + 3])[:, 0, 0, 0].tolist() for i in (0, 3))
     assert sorted(first) == sorted(second) == list(range(10))
@@ -271,7 +275,7 @@ def test_each_epoch_shows_every_image_once_in_a_new_order():
 
 
 def test_images_are_shifted_only_if_the_recipe_says_so():
-    split = Split(torch.ones(8, 1, 4, 4), torch.zeros(8).long())
+    split = Examples(torch.ones(8, 1, 4, 4), torch.zeros(8).long())
     assert all(batch.sum() == 128 for batch in batches_seen(Recipe(epochs=2), split))
     shifted_sums = [batch.sum().item() for batch in batches_seen(Recipe(epochs=2, shift=2), split)]
     assert max(shifted_sums) < 128

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from utils.runtime import ROOT
+from utils.files import ROOT
 
 BUILD = ROOT / "build"
 
@@ -57,10 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from utils import runner
+    from utils.course import notebook_runner
 
-    outcomes = runner.run(
-        runner.find_notebooks(options.notebooks),
+    outcomes = notebook_runner.run(
+        notebook_runner.find_notebooks(options.notebooks),
         parameters=dict(_parameter(text) for text in options.parameter),
         output=options.output,
         keep_going=options.keep_going,
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parameter(text: str) -> tuple[str, object]:
-    """Split NAME=VALUE; the value is JSON if it can be, else text."""
+    """Examples NAME=VALUE; the value is JSON if it can be, else text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise ValueError(f"a parameter is written NAME=VALUE, such as SEED=1; got {text!r}")
@@ -85,29 +85,29 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from utils.report import write_report
+    from utils.course.run_report import write_report
 
     print(write_report(options.output))
     return 0
 
 
 def _execute(options: argparse.Namespace) -> int:
-    from utils import runner
+    from utils.course import notebook_runner
 
     for path in options.notebooks:
         print(f"{path.name} ...", flush=True)
-        runner.execute_in_place(path)
+        notebook_runner.execute_in_place(path)
     return 0
 
 
 def _checkpoints(options: argparse.Namespace) -> int:
-    from utils.checkpoints import RECIPES, train_checkpoint
-    from utils.compressed_checkpoints import compressed_names, train_compressed_checkpoint
-    from utils.gradual_checkpoints import NAMES, train_gradual_checkpoint
-    from utils.lowrank_checkpoints import LOW_RANK, train_low_rank_checkpoint
-    from utils.pruned_checkpoints import PRUNED, train_pruned_checkpoint
-    from utils.quantized_checkpoints import QUANTIZED, train_quantized_checkpoint
-    from utils.scratch_checkpoints import SCRATCH, train_scratch_checkpoint
+    from utils.recipes.compressed import compressed_names, train_compressed_checkpoint
+    from utils.recipes.dense import RECIPES, train_checkpoint
+    from utils.recipes.gradually_pruned import NAMES, train_gradual_checkpoint
+    from utils.recipes.low_rank import LOW_RANK, train_low_rank_checkpoint
+    from utils.recipes.narrow import PRUNED, train_pruned_checkpoint
+    from utils.recipes.narrow_from_scratch import SCRATCH, train_scratch_checkpoint
+    from utils.recipes.quantized import QUANTIZED, train_quantized_checkpoint
 
     makers = dict.fromkeys(RECIPES, train_checkpoint)  # the dense ones first: the others start from them
     makers |= dict.fromkeys(PRUNED, train_pruned_checkpoint) | dict.fromkeys(NAMES, train_gradual_checkpoint)
@@ -123,7 +123,7 @@ def _checkpoints(options: argparse.Namespace) -> int:
 
 
 def _train_keras(name: str) -> dict[str, object]:
-    from utils.keras_checkpoints import train_keras_checkpoint  # loads TensorFlow: only when it is asked for
+    from utils.recipes.keras_mobilenet import train_keras_checkpoint  # loads TensorFlow: only when it is asked for
 
     return train_keras_checkpoint(name)
 
@@ -136,7 +136,7 @@ def _scoreboard(options: argparse.Namespace) -> int:
 
 
 def _handout(options: argparse.Namespace) -> int:
-    from utils.handout import write_solutions_folder, write_student_folder
+    from utils.course.handouts import write_solutions_folder, write_student_folder
 
     write = {"student": write_student_folder, "solutions": write_solutions_folder}[options.command]
     print(f"Written: {write(options.output)}")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.arguments import require_int, require_module
+from utils.input_validation import require_int, require_module
 from utils.models import to_safetensors
 
 

@@ -4,6 +4,9 @@ Every network takes images of shape (N, 1, 28, 28) with values in [0, 1] and ret
 arguments, so that a narrower network of the same form can stand beside a pruned one.
 """
 
+import contextlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,8 +15,15 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arguments import require_int, require_int_pair, require_module
-from utils.cards import CHECKPOINTS, CheckpointError, checkpoint_card, damaged, read_checkpoint, write_checkpoint
+from utils.checkpoint_files import (
+    CHECKPOINTS,
+    CheckpointError,
+    checkpoint_card,
+    damaged,
+    read_checkpoint,
+    write_checkpoint,
+)
+from utils.input_validation import require_int, require_int_pair, require_module
 
 
 class LiteNetMLP(nn.Module):
@@ -174,7 +184,30 @@ def build(name: str) -> nn.Module:
     return MODELS[name]()
 
 
-# --- checkpoints: the files are those of utils.cards ------------------------------------------------------------------
+@contextlib.contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Put networks into evaluation mode inside the block, and each of their modules back into its own mode after it.
+
+    `model.train(model.training)` would not do: it also wakes a batch norm that was frozen on purpose.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
+    >>> with evaluating(model):
+    ...     model.training
+    False
+    >>> model.training, model[1].training
+    (True, False)
+    """
+    modes = {module: module.training for model in models for module in model.modules()}
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+# --- checkpoints: the files are those of utils.checkpoint_files -------------------------------------------------------
 
 
 def to_safetensors(model: nn.Module) -> bytes:
@@ -232,3 +265,25 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
         )
     model.load_state_dict(tensors)
     return model.eval()
+
+
+class NormedMLP(nn.Module):
+    """784 - hidden - hidden - hidden - 10 without biases and with batch norm behind each layer, for binary weights.
+
+    With `hidden` = 1024 it has the shape of the network of BinaryConnect (Courbariaux et al., 2015, section 3.1).
+    """
+
+    def __init__(self, hidden: int = 512):
+        super().__init__()
+        widths = [784, *[require_int("hidden", hidden, minimum=1)] * 3, 10]
+        pairs = list(itertools.pairwise(widths))
+        self.layers = nn.ModuleList([nn.Linear(n, m, bias=False) for n, m in pairs])
+        self.norms = nn.ModuleList([nn.BatchNorm1d(m) for _, m in pairs])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = norm(layer(x))
+            if index < len(self.layers) - 1:
+                x = F.relu(x)  # (N, hidden)
+        return x

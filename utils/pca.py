@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from utils.arguments import require_fraction, require_int, require_tensor
+from utils.input_validation import require_fraction, require_int, require_tensor
 
 Layer = nn.Linear | nn.Conv2d
 
@@ -266,7 +266,7 @@ def fold_between(first: Layer, second: Layer, projection: Projection) -> nn.Sequ
 
 
 def split_output(layer: Layer, projection: Projection) -> nn.Sequential:
-    """Split a layer in two by a projection of its *outputs*: n to k features, then k to m.
+    """Examples a layer in two by a projection of its *outputs*: n to k features, then k to m.
 
     The pair computes mean + P^T P (layer(x) - mean), before any nonlinearity: it stands where the layer stood. Of a
     convolution it makes one with k filters and a 1x1 convolution behind. Parameters: k (n + m) + m for a linear layer.
@@ -283,7 +283,7 @@ def split_output(layer: Layer, projection: Projection) -> nn.Sequential:
 
 
 def split_input(layer: Layer, projection: Projection) -> nn.Sequential:
-    """Split a layer in two by a projection of its *inputs*: n to k features, then k to m.
+    """Examples a layer in two by a projection of its *inputs*: n to k features, then k to m.
 
     The pair computes layer(mean + P^T P (x - mean)), behind any nonlinearity before it. The projection itself is the
     first of the two layers: it is *not* gone. Of a convolution it makes a 1x1 convolution with the convolution behind.

@@ -1,8 +1,8 @@
 """Pruning in three steps - scores, masks, application - with schedules and honest byte counts.
 
 A score says how much a weight matters (higher stays), a mask is a bool tensor of the weight's shape (True stays), and
-applying a mask sets the rest to zero. Zeros change neither the file nor the clock: `utils.narrowing` makes layers that
-are really smaller. The inverse criterion, a check on any other, is `-scores`.
+applying a mask sets the rest to zero. Zeros change neither the file nor the clock: `utils.structured_pruning` makes
+layers that are really smaller. The inverse criterion, a check on any other, is `-scores`.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from utils.accounting import packed_bytes
-from utils.arguments import (
+from utils.input_validation import (
     require_fraction,
     require_int,
     require_module,

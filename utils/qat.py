@@ -13,11 +13,32 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arguments import require_int, require_module, require_number, require_tensor
-from utils.export import export_onnx, quiet
+from utils.input_validation import require_int, require_module, require_number, require_tensor
+from utils.onnx_export import export_onnx, quiet
 from utils.quantization import binary, integer_range, pack, parameters_for, parameters_from_range, unpack
 
 # --- the straight-through estimator -----------------------------------------------------------------------------------
+
+
+def clip_weights(model: nn.Module, limit: float) -> Callable[[int], None]:
+    """Return a hook for `training.fit` that holds every weight matrix and kernel in [-limit, limit].
+
+    Beyond the limit a weight would take ever longer to change its sign (BinaryConnect, section 2.4).
+
+    >>> layer = nn.Linear(2, 2)
+    >>> _ = nn.init.constant_(layer.weight, 3.0)
+    >>> clip_weights(layer, 1.0)(0)
+    >>> layer.weight.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+
+    @torch.no_grad()
+    def clip(_step: int) -> None:
+        for weight in weights:
+            weight.clamp_(-limit, limit)
+
+    return clip
 
 
 class _RoundStraightThrough(torch.autograd.Function):

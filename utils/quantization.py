@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from utils.accounting import packed_bytes
-from utils.arguments import require_fraction, require_int, require_module, require_number, require_tensor
+from utils.input_validation import require_fraction, require_int, require_module, require_number, require_tensor
 
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 """The smallest normal float32, 2^-126, and the smallest scale: for much smaller ones 1 / S would overflow."""

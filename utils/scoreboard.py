@@ -1,6 +1,6 @@
 """The scoreboard: the rows of a run beside each other, what is missing from the reference run, and README's table.
 
-A row is a record of `utils.results` with one more entry, "source": "this run" or "reference". The reference run is kept
+A row is a record of `utils.claims` with one more entry, "source": "this run" or "reference". The reference run is kept
 in git as `data/records.jsonl`: a first line about machine, date and notebooks, then records and cited claims, in the
 form of a results file. `python -m utils scoreboard` writes it and README's table from the last complete run.
 """
@@ -16,10 +16,11 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML, display
 
-from utils.arguments import require_fraction, require_int, require_number
-from utils.results import ResultsError, read_results
-from utils.runner import code_cells, find_notebooks, fingerprint_of, finished
-from utils.runtime import ROOT, environment, progress_wanted, replace_file
+from utils.claims import ResultsError, read_results
+from utils.course.notebook_runner import code_cells, find_notebooks, fingerprint_of, finished
+from utils.environment import environment, progress_wanted
+from utils.files import ROOT, replace_file
+from utils.input_validation import require_fraction, require_int, require_number
 
 REFERENCE = ROOT / "data" / "records.jsonl"
 """The reference run, from which a run is filled that lacks rows."""
@@ -77,7 +78,7 @@ def collect(run: Iterable[Row], reference: Iterable[Row]) -> list[dict]:
     """Return the rows of a run, and of the reference those that the run lacks; each says under "source" which it is.
 
     Args:
-        run: records and claims as `results.read_results` gives them; may be empty.
+        run: records and claims as `claims.read_results` gives them; may be empty.
         reference: the same of the reference run.
 
     Returns:

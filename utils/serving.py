@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.arguments import require_int, require_number, require_seed
+from utils.input_validation import require_int, require_number, require_seed
 
 
 @dataclass(frozen=True)

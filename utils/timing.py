@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from utils.arguments import require_int, require_module
-from utils.runtime import computes_with_tensorflow, side_by_side
+from utils.environment import computes_with_tensorflow, side_by_side
+from utils.input_validation import require_int, require_module
 
 if TYPE_CHECKING:
     import torch

@@ -10,9 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.arguments import require_fraction, require_int, require_module, require_number, require_seed, require_tensor
-from utils.data import Split, require_split
-from utils.runtime import progress_wanted
+from utils.datasets import Examples, require_examples
+from utils.environment import progress_wanted
+from utils.input_validation import (
+    require_fraction,
+    require_int,
+    require_module,
+    require_number,
+    require_seed,
+    require_tensor,
+)
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 """A function of (model, images, labels) that returns a scalar to minimise."""
@@ -122,10 +129,10 @@ class Evaluation(NamedTuple):
 
 def fit(
     model: nn.Module,
-    train: Split,
+    train: Examples,
     recipe: Recipe,
     *,
-    validation: Split | None = None,
+    validation: Examples | None = None,
     loss: Loss = cross_entropy,
     after_step: Callable[[int], None] | None = None,
 ) -> History:
@@ -144,15 +151,15 @@ def fit(
             are put back here.
 
     Raises:
-        TypeError: `model` is no network, `recipe` no Recipe, a split no Split of float images, or the loss no scalar.
+        TypeError: `model` is no network, `recipe` no Recipe, a split no Examples, or the loss no scalar.
         ValueError: no examples, NaN in them, or the loss became NaN or infinite (the step is named).
     """
     device = _device(require_module("model", model))
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a Recipe, such as Recipe(epochs=1), got {type(recipe).__name__}")
-    train = _require_examples("train", train).to(device)
+    train = _require_some("train", train).to(device)
     if validation is not None:
-        _require_examples("validation", validation)
+        _require_some("validation", validation)
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps_an_epoch = -(-len(train.labels) // recipe.batch_size)
@@ -194,14 +201,14 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, *, batch_size: int = 1000) -> Evaluation:
+def evaluate(model: nn.Module, split: Examples, *, batch_size: int = 1000) -> Evaluation:
     """Compute accuracy and mean cross-entropy in evaluation mode; the model's mode is restored afterwards.
 
     Raises:
-        TypeError: `model` is no network, or `split` no Split of float images and integer labels.
+        TypeError: `model` is no network, or `split` no Examples of float images and integer labels.
         ValueError: no examples, or NaN in them.
     """
-    labels = _require_examples("split", split).labels
+    labels = _require_some("split", split).labels
     if labels.is_floating_point():
         raise TypeError(f"the labels must be integers, got {labels.dtype}; convert them with .long()")
     outputs = logits(model, split.images, batch_size=batch_size)
@@ -285,6 +292,46 @@ def rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
     return 0.5 * (1.0 + float(torch.cos(torch.tensor(through * torch.pi))))
 
 
+TEMPERATURE = 2.0
+"""By which the logits of teacher and student are divided in the distillation."""
+
+
+def answers_of(teacher: nn.Module, images: torch.Tensor) -> Examples:
+    """Return the images with the teacher's logits, of shape (N, classes), in place of labels: for `follow_answers`.
+
+    >>> answers_of(LeNet300100(), torch.zeros(2, 1, 28, 28)).labels.shape
+    torch.Size([2, 10])
+    """
+    return Examples(images, logits(teacher, images).cpu())
+
+
+def follow_answers(model: nn.Module, images: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Return the loss T^2 KL(answers / T || logits / T), where the answers are the teacher's logits.
+
+    The teacher is asked once about each image, before training, and not again about every shifted copy as in
+    `training.distillation`: that spares its forward pass in every step.
+
+    >>> same = follow_answers(nn.Identity(), torch.eye(10), torch.eye(10))
+    >>> abs(round(same.item(), 6))
+    0.0
+    """
+    student, teacher = F.log_softmax(model(images) / TEMPERATURE, dim=1), F.log_softmax(answers / TEMPERATURE, dim=1)
+    return TEMPERATURE**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def moved_answers(teacher: nn.Module, images: torch.Tensor, distance: int) -> torch.Tensor:
+    """Ask the teacher about each image in each of its ways to move, once and for all.
+
+    A student that learns from moved images must follow the answers to *them*: an answer to the image as it was would
+    teach it that the move does not matter, which at the border of the image is not true.
+
+    Returns:
+        logits of shape (ways, N, classes); the ways are those of `training.move`.
+    """
+    ways = range((2 * distance + 1) ** 2)
+    return torch.stack([logits(teacher, move(images, distance, torch.full((len(images),), way))) for way in ways])
+
+
 def _progress(epochs: int) -> range:
     if not progress_wanted():
         return range(epochs)
@@ -297,8 +344,8 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def _require_examples(name: str, split: Split) -> Split:
-    if len(require_split(name, split).labels) == 0 or len(split.labels) != len(split.images):
+def _require_some(name: str, split: Examples) -> Examples:
+    if len(require_examples(name, split).labels) == 0 or len(split.labels) != len(split.images):
         counts = f"{len(split.images)} images and {len(split.labels)} labels"
         raise ValueError(f"a split needs as many images as labels, one or more; {name} has {counts}")
     require_tensor(f"{name}.images", split.images)

@@ -1,0 +1,92 @@
+"""The folders for a class hold what they should, run on their own, and never overwrite anything."""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.notebooks.reading import COURSE, SOLUTIONS, code
+from utils.course.handouts import write_solutions_folder, write_student_folder
+from utils.files import ROOT
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """Return a written student folder."""
+    return write_student_folder(tmp_path_factory.mktemp("handout") / "student")
+
+
+@pytest.fixture(scope="module")
+def solutions(tmp_path_factory):
+    """Return a written solutions folder."""
+    return write_solutions_folder(tmp_path_factory.mktemp("handout") / "solutions")
+
+
+def _source(path):
+    return {cell.identity: cell.source for cell in code(path)}
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
+def test_the_student_has_every_cell_and_no_output(student, path):
+    handed_out = student / "notebooks" / path.name
+    assert _source(handed_out) == _source(path)
+    assert not any(cell.outputs or cell.execution_count for cell in code(handed_out))
+
+
+def test_the_student_has_no_solutions_and_no_leftovers(student):
+    assert not list(student.rglob("solutions"))
+    assert not list(student.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
+def test_the_solved_notebook_has_every_solution_in_its_place(solutions, path):
+    answers = [c.source for c in code(ROOT / "notebooks" / "solutions" / path.name) if "solution" in c.tags]
+    assert [c.source for c in code(solutions / "notebooks" / path.name) if "exercise" in c.tags] == answers
+    assert "not attempted yet" not in (solutions / "notebooks" / path.name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda p: p.stem)
+def test_a_solution_needs_no_import_that_its_notebook_lacks(path):
+    def imported(notebook):
+        return {
+            alias.asname or alias.name
+            for cell in code(notebook)
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+
+    assert imported(path) <= imported(ROOT / "notebooks" / path.name)
+
+
+def test_nothing_is_overwritten(student):
+    with pytest.raises(FileExistsError, match="nothing was written"):
+        write_student_folder(student)
+
+
+def test_both_folders_have_the_same_files_and_differ_in_the_notebooks_alone(student, solutions):
+    def content(folder):
+        handed = (p for p in folder.rglob("*") if p.is_file() and not {"build", "__pycache__"} & set(p.parts))
+        return {path.relative_to(folder): path.read_bytes() for path in handed}
+
+    handed_out, solved = content(student), content(solutions)
+    assert handed_out.keys() == solved.keys()
+    assert {path.suffix for path in solved if handed_out[path] != solved[path]} == {".ipynb"}
+
+
+@pytest.mark.slow
+def test_a_folder_runs_on_its_own(solutions):
+    """With the solutions in: the student's folder holds the same files and less in its exercises."""
+    folder, environment = solutions, {**os.environ, "PYTHONPATH": str(solutions), "WORKBOOK_SIDE_BY_SIDE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "utils", "run", "00"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "build" / "results" / "00_start_here.jsonl").exists()

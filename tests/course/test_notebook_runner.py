@@ -1,0 +1,217 @@
+"""The command line: notebooks are executed, resumed, named when they fail; the report says what was measured."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from utils.__main__ import main
+from utils.course import notebook_runner, run_report
+from utils.files import ROOT
+
+GOOD = """from utils.claims import begin, claim, record
+begin("01_good")
+claim("two is more than one", VALUE > 1, value=VALUE)
+record("dense", "LeNet5", accuracy=0.5, bytes=100, speedup=2.0)"""
+
+
+def _write(folder, name, *sources):
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    parameters = nbformat.v4.new_code_cell("VALUE = 2", metadata={"tags": ["parameters"]})
+    notebook.cells = [parameters, *map(nbformat.v4.new_code_cell, sources)]
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of notebooks that takes the place of the course's, on a path that is hard to quote."""
+    folder = tmp_path / "kurs ü {x} 日本" / "notebooks"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(notebook_runner, "NOTEBOOKS", folder)
+    monkeypatch.setenv("WORKBOOK_RESULTS", "set anew by the runner")
+    return folder
+
+
+def _run(output, **options):
+    return notebook_runner.run(notebook_runner.find_notebooks(), **({"parameters": {}, "output": output} | options))
+
+
+@pytest.mark.slow
+def test_what_ran_is_not_run_again_until_it_changes(folder, capsys):
+    tmp_path = folder.parent
+    _write(folder, "01_good", GOOD)
+    first = _run(tmp_path / "build")
+    assert first[0].failure == ""
+    assert first[0].with_workers_mb >= first[0].peak_memory_mb > 10
+    assert "done in" in capsys.readouterr().out
+
+    assert _run(tmp_path / "build") == first
+    assert "unchanged" in capsys.readouterr().out
+
+    (tmp_path / "build" / "results" / "01_good.jsonl").unlink()  # as if the run had been stopped before the end
+    _run(tmp_path / "build")
+    assert "done in" in capsys.readouterr().out
+
+    _run(tmp_path / "build", parameters={"VALUE": 3})
+    assert "done in" in capsys.readouterr().out
+    claim, record = (json.loads(line) for line in (tmp_path / "build/results/01_good.jsonl").read_text().splitlines())
+    assert claim["measured"] == {"value": 3}
+    assert record["speedup"] == 2.0
+
+    text = run_report.write_report(tmp_path / "build")
+    assert "1 of 1 claims hold; 1 records" in text
+    assert "✓ two is more than one (value = 3)" in text
+    assert "speedup = 2" in text
+    assert (tmp_path / "build" / "report.md").read_text(encoding="utf-8") == text
+    summary = json.loads((tmp_path / "build/results/run.json").read_text())
+    assert summary["total_seconds"] == summary["notebooks"]["01_good"]["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_a_failing_notebook_is_named_with_its_cell(folder, tmp_path, capsys):
+    _write(folder, "01_good", GOOD)
+    _write(folder, "02_bad", "1 + 1", "claimed = 'so'\nraise ValueError('the measured drop is 0.3')")
+    _write(folder, "03_later", GOOD.replace("01_good", "03_later"))
+    outcomes = _run(tmp_path / "build")
+    assert [outcome.notebook for outcome in outcomes] == ["01_good", "02_bad"]
+    said = capsys.readouterr().err
+    assert "02_bad.ipynb failed in its cell 3 which begins: claimed = 'so'" in said
+    assert "ValueError: the measured drop is 0.3" in said
+    assert "Not run, or failed: 02_bad, 03_later" in run_report.write_report(tmp_path / "build")
+
+    outcomes = _run(tmp_path / "build", keep_going=True)
+    assert [bool(outcome.failure) for outcome in outcomes] == [False, True, False]
+
+
+def test_the_fingerprint_follows_cells_parameters_and_modules(folder, monkeypatch):
+    path = _write(folder, "01_good", GOOD)
+    before = notebook_runner.fingerprint_of(path, {})
+    assert notebook_runner.fingerprint_of(path, {}) == before
+    assert notebook_runner.fingerprint_of(path, {"SEED": 1}) != before
+    _write(folder, "01_good", GOOD + "\n1 + 1")
+    assert notebook_runner.fingerprint_of(path, {}) != before
+    _write(folder, "01_good", GOOD)
+    elsewhere = folder / "environment.py"  # utils.claims imports utils.environment: a change of it counts
+    elsewhere.write_bytes((ROOT / "utils" / "environment.py").read_bytes() + b"# changed\n")
+    found = notebook_runner._module_path
+    monkeypatch.setattr(
+        notebook_runner, "_module_path", lambda name: elsewhere if name == "utils.environment" else found(name)
+    )
+    assert notebook_runner.fingerprint_of(path, {}) != before
+
+
+def test_the_fingerprint_of_a_notebook_that_reads_results_follows_those_before_it(folder, tmp_path):
+    plain, reader = _write(folder, "01_good", GOOD), _write(folder, "02_reader", "rows = read_results()")
+    results = tmp_path / "results"
+    results.mkdir()
+    before = [notebook_runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]
+    for name in ("02_reader", "03_later"):
+        (results / f"{name}.jsonl").write_text("its own, or later", encoding="utf-8")
+    assert [notebook_runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)] == before
+    (results / "01_good.jsonl").write_text("new", encoding="utf-8")
+    after = [notebook_runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+@pytest.mark.slow
+def test_execute_stores_outputs_and_leaves_a_failing_notebook_alone(folder):
+    path = _write(folder, "01_good", "print(VALUE + 1)")
+    notebook_runner.execute_in_place(path)
+    executed = nbformat.read(path, as_version=4)
+    assert executed.cells[1].outputs[0].text == "3\n"
+    assert "execution" not in executed.cells[1].metadata
+
+    path = _write(folder, "02_bad", "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError, match=r"02_bad\.ipynb was left as it was"):
+        notebook_runner.execute_in_place(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"[]", b"3", b"\xff", b'{"seconds": 1}', b'{"fingerprint": "other", "seconds": 1}', None]
+)
+def test_a_damaged_stamp_or_summary_counts_as_nothing_done(tmp_path, damaged):
+    for name in ("notebooks/01_good.ipynb", "results/01_good.jsonl"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    measured = {"seconds": 1.0, "peak_memory_mb": 2.0, "with_workers_mb": 3.0}
+    whole = json.dumps({"fingerprint": "mine", **measured}).encode()
+    stamp, summary = tmp_path / "notebooks" / "01_good.done.json", tmp_path / "results" / "run.json"
+    stamp.write_bytes(whole)
+    assert notebook_runner.finished(tmp_path, "01_good", "mine") == notebook_runner.Outcome("01_good", 1.0, 2.0, 3.0)
+    for path in (stamp, summary):
+        path.write_bytes(whole[:20] if damaged is None else damaged)
+    assert notebook_runner.finished(tmp_path, "01_good", "mine") is None
+    assert notebook_runner.read_summary(tmp_path) == {"total_seconds": 0.0, "notebooks": {}}
+
+
+def test_a_place_that_cannot_be_written_to_is_named_with_the_remedy(tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").touch()
+    assert main(["run", "00", "--output", str(tmp_path / "taken")]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write to {tmp_path / 'taken'}" in said
+    assert "--output" in said
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_report, "replace_file", full)
+    assert main(["report", "--output", str(tmp_path / "new")]) == 2
+    assert "No space left on device); free some space" in capsys.readouterr().err
+
+
+def test_notebooks_are_found_by_number_and_name():
+    paths = [path.stem for path in notebook_runner.find_notebooks()]
+    assert paths == sorted(paths)
+    assert [p.stem for p in notebook_runner.find_notebooks(["01", "00_start_here.ipynb"])] == paths[:2]
+    with pytest.raises(ValueError, match="no notebook is called '77'"):
+        notebook_runner.find_notebooks(["77"])
+
+
+def test_wrong_usage_is_a_clear_message(capsys):
+    assert main(["run", "--parameter", "SEED"]) == 2
+    assert "NAME=VALUE" in capsys.readouterr().err
+    assert main(["run", "nothing_like_it"]) == 2
+    assert "no notebook is called" in capsys.readouterr().err
+    assert main(["checkpoints", "LeNet6"]) == 2
+    assert "no recipe for 'LeNet6'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["unknown"])
+
+
+def test_papermill_is_imported_only_when_there_is_something_to_execute():
+    """Its import takes seconds, and a run in which nothing changed should take none."""
+    code = "import sys, utils.course.notebook_runner as r; r.find_notebooks(); print('papermill' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "memory", "said"),
+    [
+        (900, 2000, "both hold on this run: 15.0 of 15 minutes (holds); 2,000 of 2,000 MB"),
+        (960, 1999, "NOT BOTH HOLD on this run: 16.0 of 15 minutes (MISSED); 1,999 of 2,000 MB"),
+        (60, 2001, "2,001 of 2,000 MB for a kernel, in 02_b (MISSED)"),
+    ],
+)
+def test_the_report_says_whether_time_and_memory_are_within_their_goals(tmp_path, seconds, memory, said):
+    small, large = ({"seconds": 1.0, "peak_memory_mb": mb, "with_workers_mb": 3000.0} for mb in (100.0, memory))
+    times = {"01_a": small, "02_b": large}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "run.json").write_text(json.dumps({"total_seconds": seconds, "notebooks": times}))
+    text = run_report.write_report(tmp_path)
+    assert said in text
+    assert "| at most | 900 | 2,000 | |" in text
+
+
+def test_a_report_of_nothing_says_so(tmp_path):
+    text = run_report.write_report(tmp_path)
+    assert "Goals: nothing was run." in text
+    assert "0 of 0 claims hold" in text
+    assert "Not run, or failed: 00_start_here" in text

@@ -1,0 +1,470 @@
+"""Workers end whatever happens, all-reduces agree with a plain sum, shards cover a batch, the cost model fits."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from utils import data_parallel
+from utils.data_parallel import WorkerError, launch
+
+# --- all-reduce: workers are threads, links are queues, so that many shapes can be tried quickly ----------------------
+
+
+class QueueLinks(data_parallel.Links):
+    def __init__(self, process_rank, queues):
+        self.process_rank, self.world_size, self.bytes_sent = process_rank, len(queues), 0
+        self.queues = queues  # queues[to][source]
+
+    def send(self, values, to):
+        self.queues[to][self.process_rank].put(values.clone())
+        self.bytes_sent += values.nbytes
+
+    def receive(self, like, source):
+        values = self.queues[self.process_rank][source].get(timeout=10)
+        assert values.shape == like.shape
+        return values
+
+    def pass_on(self, values, like):
+        self.send(values, (self.process_rank + 1) % self.world_size)
+        return self.receive(like, (self.process_rank - 1) % self.world_size)
+
+
+def all_reduce_in_threads(all_reduce, shares):
+    n = len(shares)
+    queues = [[queue.Queue() for _ in range(n)] for _ in range(n)]
+    links = [QueueLinks(i, queues) for i in range(n)]
+    totals = [None] * n
+
+    def run(i):
+        totals[i] = all_reduce(shares[i], links[i])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return totals, [link.bytes_sent for link in links]
+
+
+def numbers(n, count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return list(torch.randint(-50, 51, (n, count), generator=generator).float())
+
+
+every_way = pytest.mark.parametrize("name", data_parallel.ALL_REDUCES)
+
+
+@every_way
+@given(n=st.integers(1, 9), count=st.integers(1, 30), seed=st.integers(0, 99))
+def test_all_reduce_is_the_sum_on_every_worker_and_changes_no_input(name, n, count, seed):
+    shares = numbers(n, count, seed)
+    before = [share.clone() for share in shares]
+    totals, sent = all_reduce_in_threads(data_parallel.ALL_REDUCES[name], shares)
+    assert all(torch.equal(total, torch.stack(before).sum(dim=0)) for total in totals)
+    assert all(torch.equal(share, old) for share, old in zip(shares, before, strict=True))
+    assert sum(sent) == 2 * (n - 1) * 4 * count  # bytes: the same in all, however they are spread
+
+
+@given(n=st.integers(2, 8), piece=st.integers(1, 5))
+def test_a_ring_sends_two_times_n_minus_one_pieces(n, piece):
+    _, sent = all_reduce_in_threads(data_parallel.ring_all_reduce, numbers(n, n * piece))
+    assert sent == [2 * (n - 1) * piece * 4] * n
+
+
+@given(n=st.integers(1, 20))
+def test_nobody_in_a_tree_sends_more_than_three_vectors(n):
+    _, sent = all_reduce_in_threads(data_parallel.tree_all_reduce, numbers(n, 2))
+    assert max(sent) <= 3 * 8
+
+
+@every_way
+def test_all_reduce_keeps_shape_and_dtype_and_gives_all_workers_the_same_bits(name):
+    shares = [torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(5)]
+    totals, _ = all_reduce_in_threads(data_parallel.ALL_REDUCES[name], shares)
+    assert totals[0].dtype == torch.float64
+    assert all(torch.equal(total, totals[0]) for total in totals)
+    torch.testing.assert_close(totals[0], sum(shares))
+
+
+# --- shards and gradients --------------------------------------------------------------------------------------------
+
+
+@given(count=st.integers(0, 50), n=st.integers(1, 12))
+def test_shards_cover_a_batch_once_and_differ_by_one_at_most(count, n):
+    shards = [data_parallel.shard(torch.arange(count), i, n) for i in range(n)]
+    assert torch.equal(torch.cat(shards), torch.arange(count))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_a_shard_that_does_not_exist():
+    with pytest.raises(ValueError, match="process_rank must be below world_size, 2, got 2"):
+        data_parallel.shard(torch.ones(4), 2, 2)
+    with pytest.raises(ValueError, match="world_size must be at least 1"):
+        data_parallel.shard(torch.ones(4), 0, 0)
+    with pytest.raises(ValueError, match="a single number"):
+        data_parallel.shard(torch.tensor(1.0), 0, 1)
+    with pytest.raises(TypeError, match=r"values must be a .*Tensor, got list"):
+        data_parallel.shard([1, 2], 0, 1)
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_weighted_mean_of_shard_gradients_is_the_gradient_of_the_batch(sizes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Linear(4, 3).double()
+    x = torch.randn(sum(sizes), 4, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (sum(sizes),), generator=generator)
+
+    def gradient(x, y):
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        return data_parallel.gradient_vector(model)
+
+    parts = [len(b) / len(y) * gradient(a, b) for a, b in zip(x.split(sizes), y.split(sizes), strict=True)]
+    torch.testing.assert_close(sum(parts), gradient(x, y))
+
+
+def test_gradient_vector_names_what_has_none():
+    with pytest.raises(ValueError, match="weight has no gradient; call backward first"):
+        data_parallel.gradient_vector(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="model must be"):
+        data_parallel.gradient_vector(torch.ones(2))
+
+
+def test_distance():
+    assert data_parallel.distance(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]) + 1) == pytest.approx(0.5**0.5)
+    with pytest.raises(ValueError, match="shapes differ"):
+        data_parallel.distance(torch.ones(2), torch.ones(3))
+    with pytest.raises(ValueError, match="only zeros"):
+        data_parallel.distance(torch.ones(2), torch.zeros(2))
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def _step(model, optimizer):
+    optimizer.zero_grad()
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)])
+def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, kind):
+    model = nn.Linear(3, 2)
+    optimizer = kind(model.parameters())
+    for _ in range(3):
+        _step(model, optimizer)
+    data_parallel.save_state(tmp_path / "state.pt", model, optimizer, steps=3)
+    again = nn.Linear(3, 2)
+    optimizer_again = kind(again.parameters())
+    assert data_parallel.load_state(tmp_path / "state.pt", again, optimizer_again) == 3
+    for _ in range(2):
+        _step(model, optimizer)
+        _step(again, optimizer_again)
+    assert torch.equal(model.weight, again.weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_without_a_checkpoint_training_begins_at_the_start(tmp_path):
+    model = nn.Linear(3, 2)
+    before = model.weight.clone()
+    assert data_parallel.load_state(tmp_path / "none.pt", model, torch.optim.Adam(model.parameters())) == 0
+    assert torch.equal(model.weight, before)
+
+
+# --- cost model ------------------------------------------------------------------------------------------------------
+
+
+@given(start=st.floats(1e-6, 1e-2), slope=st.floats(1e-12, 1e-6))
+def test_a_line_without_noise_is_found(start, slope):
+    amounts = [0, 1e3, 1e5, 1e6]
+    line = data_parallel.fit_line(amounts, [start + slope * a for a in amounts])
+    assert line.start == pytest.approx(start, rel=1e-6)
+    assert line.slope == pytest.approx(slope, rel=1e-3, abs=1e-15)
+
+
+@given(seconds=st.lists(st.floats(1e-6, 10), min_size=2, max_size=6))
+def test_a_fitted_line_has_no_negative_part(seconds):
+    line = data_parallel.fit_line(range(1, len(seconds) + 1), seconds)
+    assert line.start >= 0
+    assert line.slope >= 0
+
+
+@pytest.mark.parametrize(
+    ("amounts", "seconds"),
+    [([1], [1]), ([1, 1], [1, 2]), ([1, 2], [1]), ([1, 2], [0, 1]), ([1, 2], [1, float("nan")]), ([-1, 2], [1, 1])],
+)
+def test_a_line_needs_sound_measurements(amounts, seconds):
+    with pytest.raises(ValueError):
+        data_parallel.fit_line(amounts, seconds)
+
+
+@given(n=st.integers(1, 2000))
+def test_a_ring_takes_less_than_twice_the_bytes_and_time_for_every_message(n):
+    free = data_parallel.ring_seconds(1e6, n, startup_s=0.0, bandwidth=1e6)
+    assert free == pytest.approx(2 * (n - 1) / n)
+    started = data_parallel.ring_seconds(1e6, n, startup_s=1e-3, bandwidth=1e6)
+    assert started == pytest.approx(free + 2 * (n - 1) * 1e-3)
+
+
+def test_cost_model_refuses_nonsense():
+    with pytest.raises(ValueError, match="bandwidth must be above 0"):
+        data_parallel.ring_seconds(1.0, 2, startup_s=0.0, bandwidth=0.0)
+    with pytest.raises(ValueError, match="world_size must be at least 1"):
+        data_parallel.ring_seconds(1.0, 0, startup_s=0.0, bandwidth=1.0)
+    with pytest.raises(ValueError, match="overlap must be between 0 and 1"):
+        data_parallel.step_seconds(1.0, 1.0, overlap=2.0)
+    with pytest.raises(ValueError, match="together_s must be above 0"):
+        data_parallel.efficiency(1.0, 0.0, 2)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+START = """
+import os, sys, time
+from pathlib import Path
+from torch import distributed as dist
+from utils import data_parallel
+
+folder = Path(sys.argv[1])
+
+with data_parallel.join() as worker:
+    (folder / f"{worker.restarts}-{worker.process_rank}.pid").write_text(str(os.getpid()))
+"""
+
+ALL_THREE = """
+    import torch
+    generator = torch.Generator().manual_seed(worker.process_rank)
+    equal = []
+    for count in (1, 2, 3, 12, 1000):  # a ring of three has empty pieces at first
+        values = torch.randint(-9, 10, (count,), generator=generator).float().to(worker.device)
+        library = values.clone()
+        dist.all_reduce(library)
+        ways = data_parallel.ALL_REDUCES.values()
+        equal.append(all(torch.equal(way(values, data_parallel.Links()), library) for way in ways))
+    who = {"rank": worker.process_rank, "size": worker.world_size}
+    data_parallel.report(who | {"equal": equal, "given": sys.argv[2:]})
+"""
+
+BATCH_NORM = """
+    import torch
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 4, 4, dtype=torch.float64, device=worker.device)
+    weights = torch.randn(8, 3, 4, 4, dtype=torch.float64, device=worker.device)
+    ours = data_parallel.SynchronizedBatchNorm2d(3).double().to(worker.device)
+    one = torch.nn.BatchNorm2d(3).double().to(worker.device)
+    x = images.clone().requires_grad_()
+    mine = data_parallel.shard(images, worker.process_rank, 2).clone().requires_grad_()
+    y, z = one(x), ours(mine)
+    (y * weights).sum().backward()
+    (z * data_parallel.shard(weights, worker.process_rank, 2)).sum().backward()
+    share = lambda values: data_parallel.shard(values, worker.process_rank, 2)
+    total = ours.weight.grad.clone()
+    dist.all_reduce(total)
+    data_parallel.report([bool(torch.allclose(a, b)) for a, b in [
+        (z, share(y)), (mine.grad, share(x.grad)), (total, one.weight.grad),
+        (ours.running_mean, one.running_mean), (ours.running_var, one.running_var),
+        (ours.eval()(mine), share(one.eval()(x)))]])
+"""
+
+FAIL = """
+    if worker.process_rank == 1:
+        raise ArithmeticError("seven is not eight")
+    dist.barrier()
+"""
+
+HANG = """
+    print("waiting for nothing", flush=True)
+    (folder / f"{worker.process_rank}.hangs").touch()
+    time.sleep(600)
+"""
+
+FAIL_ONCE = """
+    if worker.process_rank == 1 and worker.restarts == 0:
+        os._exit(9)
+    dist.barrier()
+    data_parallel.report(worker.restarts)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    def write(text):
+        path = tmp_path / "script.py"
+        path.write_text(START + text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def pids(folder):
+    return [int(path.read_text()) for path in folder.glob("*.pid")]
+
+
+def wait_until(condition, seconds=30):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.1)
+
+
+def nobody_left(folder):
+    """Neither a worker, dead or alive, nor a child of this process."""
+    assert not [pid for pid in pids(folder) if psutil.pid_exists(pid)]
+    assert not [child for child in psutil.Process().children(recursive=True) if "torch.distributed.run" in str(child)]
+
+
+@pytest.mark.slow
+def test_workers_report_in_order_and_end(script, tmp_path):
+    reports = launch(script(ALL_THREE), tmp_path, "a b", 3, world_size=3)
+    assert [report["rank"] for report in reports] == [0, 1, 2]
+    assert all(report["size"] == 3 and report["equal"] == [True] * 5 for report in reports)
+    assert reports[0]["given"] == ["a b", "3"]
+    assert len(pids(tmp_path)) == 3
+    nobody_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_synchronized_batch_norm_is_batch_norm_over_all_workers(script, tmp_path):
+    assert launch(script(BATCH_NORM), tmp_path, world_size=2) == [[True] * 6] * 2
+
+
+@pytest.mark.slow
+def test_a_failing_worker_is_an_error_with_its_last_lines(script, tmp_path):
+    with pytest.raises(WorkerError, match="ArithmeticError: seven is not eight"):
+        launch(script(FAIL), tmp_path, world_size=2)
+    nobody_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_hung_workers_end_by_a_time_out_with_their_last_lines(script, tmp_path, monkeypatch):
+    """Time is up as soon as both hang, however long this machine took to start them."""
+    wait = subprocess.Popen.wait
+
+    def wait_for_both(process, timeout=None):
+        if timeout != 600:
+            return wait(process, timeout)
+        wait_until(lambda: len(list(tmp_path.glob("*.hangs"))) == 2, 90)
+        raise subprocess.TimeoutExpired(process.args, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_for_both)
+    with pytest.raises(WorkerError, match=r"2 workers did not finish within 600 s\n(.*\n)*.*waiting for nothing"):
+        launch(script(HANG), tmp_path, world_size=2, timeout_s=600)
+    assert len(pids(tmp_path)) == 2
+    nobody_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_workers_that_fail_are_started_again(script, tmp_path):
+    assert launch(script(FAIL_ONCE), tmp_path, world_size=2, max_restarts=1) == [1, 1]
+    nobody_left(tmp_path)
+
+
+LAUNCHER = """
+import signal, sys
+from utils import data_parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored
+try:
+    data_parallel.launch(sys.argv[1], sys.argv[2], world_size=2)
+except KeyboardInterrupt:
+    sys.exit(77)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 77), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_worker_outlives_an_interrupted_or_killed_launcher(script, tmp_path, sent, status):
+    path = script(HANG)
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(path), str(tmp_path)])
+    try:
+        wait_until(lambda: len(pids(tmp_path)) == 2 and all(p.read_text() for p in tmp_path.glob("*.pid")), 60)
+        launcher.send_signal(sent)
+        assert launcher.wait(30) == status
+        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids(tmp_path)))
+    finally:
+        launcher.kill()
+        launcher.wait()
+
+
+@pytest.mark.slow
+def test_two_nodes_meet_on_this_machine(script, tmp_path):
+    """The commands of the lesson for two hosts, with both hosts here."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = script(ALL_THREE)
+
+    def node(number):
+        options = ["--nnodes", "2", "--nproc-per-node", "1", "--node-rank", str(number)]
+        options += ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+        command = [sys.executable, "-m", "torch.distributed.run", *options, str(path), str(tmp_path)]
+        environment = data_parallel.worker_environment(tmp_path)
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    nodes = [node(0), node(1)]
+    try:
+        assert [process.wait(90) for process in nodes] == [0, 0]
+    finally:
+        for process in nodes:
+            data_parallel._end(process)
+    reports = data_parallel.read_reports(tmp_path, 2)
+    assert [(r["rank"], r["size"], r["equal"]) for r in reports] == [(0, 2, [True] * 5), (1, 2, [True] * 5)]
+    nobody_left(tmp_path)
+
+
+def test_misuse_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.delenv(data_parallel.FOLDER_VARIABLE, raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(FileNotFoundError, match="there is no script nothing"):
+        launch(tmp_path / "nothing.py", world_size=1)
+    with pytest.raises(ValueError, match="world_size must be at least 1"):
+        launch(tmp_path / "nothing.py", world_size=0)
+    with pytest.raises(ValueError, match="timeout_s must be above 0"):
+        launch(tmp_path / "nothing.py", world_size=1, timeout_s=0)
+    with pytest.raises(RuntimeError, match="start it with torchrun"), data_parallel.join():
+        pass
+    with pytest.raises(RuntimeError, match="nobody waits"):
+        data_parallel.report(1)
+    with pytest.raises(TypeError, match="must be wrapped"):
+        data_parallel.watch_exchanges(nn.Linear(2, 2))
+
+
+def test_scripts_are_checked_before_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBOOK_RESULTS", str(tmp_path / "results"))
+    assert data_parallel.write_script("right.py", "print(1)\n").read_text() == "print(1)\n"
+    assert (tmp_path / "workers" / "right.py").exists()
+    with pytest.raises(SyntaxError):
+        data_parallel.write_script("wrong.py", "print(1")
+    with pytest.raises(ValueError, match="name must be the name of a file"):
+        data_parallel.write_script("../up.py", "print(1)")
+
+
+def test_a_report_goes_to_the_folder_of_the_launcher(tmp_path, monkeypatch):
+    monkeypatch.setenv(data_parallel.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("RANK", "1")
+    data_parallel.report({"loss": 0.5})
+    with pytest.raises(TypeError):
+        data_parallel.report(torch.ones(1))
+    assert data_parallel.read_reports(tmp_path, 2) == [None, {"loss": 0.5}]
+
+
+def test_bytes_held_by_adam_are_four_times_the_parameters():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    assert data_parallel.bytes_held(model, optimizer) == 4 * 8
+    _step(model, optimizer)
+    assert data_parallel.bytes_held(model, optimizer) == 4 * 4 * 8

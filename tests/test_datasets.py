@@ -1,0 +1,240 @@
+"""MNIST as it comes with the course: splits, damage that is found, calibration batches; larger sets on request."""
+
+import gzip
+import hashlib
+import shutil
+import urllib.error
+import urllib.request
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torchvision import datasets
+
+from utils.dataset_files import DataError, read_idx
+from utils.datasets import Examples, Splits, calibration_batches, load, require_examples
+from utils.files import ROOT
+
+MNIST = ROOT / "data" / "mnist"
+IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+VALIDATION_DIGEST = "c54722a33319f0ece0824b7e77df1db627a25bca7f5f495449bd5b6481c82c82"
+
+
+def raw(name: str) -> np.ndarray:
+    """Read an IDX file without the course's code: a header of 16 bytes for images, of 8 for labels."""
+    content = np.frombuffer(gzip.decompress((MNIST / name).read_bytes()), dtype=np.uint8)
+    return content[16:].reshape(-1, 784) if "images" in name else content[8:]
+
+
+def as_bytes(split: Examples) -> tuple[np.ndarray, np.ndarray]:
+    pixels = (split.images * 255).round().to(torch.uint8).flatten(1).numpy()
+    return pixels, split.labels.to(torch.uint8).numpy()
+
+
+def numbered(count: int) -> Examples:
+    """Images that hold nothing but their own number."""
+    return Examples(
+        torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 1, 4, 4), torch.zeros(count, dtype=torch.long)
+    )
+
+
+# --- the splits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "count"), [("train", 55_000), ("validation", 5_000), ("test", 10_000)])
+def test_size_type_and_range_of_each_split(mnist, name, count):
+    images, labels = getattr(mnist, name)
+    assert (images.shape, images.dtype) == ((count, 1, 28, 28), torch.float32)
+    assert (labels.shape, labels.dtype) == ((count,), torch.int64)
+    assert (images.min(), images.max()) == (0.0, 1.0)
+    assert labels.unique().tolist() == list(range(10))
+
+
+def test_the_test_split_is_the_published_one_in_its_order(mnist):
+    pixels, labels = as_bytes(mnist.test)
+    np.testing.assert_array_equal(pixels, raw(IMAGES))
+    np.testing.assert_array_equal(labels, raw(LABELS))
+
+
+def test_train_and_validation_share_out_the_published_training_images(mnist):
+    def examples(pixels, labels):
+        return Counter(p.tobytes() + bytes([d]) for p, d in zip(pixels, labels, strict=True))
+
+    shared = examples(*as_bytes(mnist.train)) + examples(*as_bytes(mnist.validation))
+    assert shared == examples(raw("train-images-idx3-ubyte.gz"), raw("train-labels-idx1-ubyte.gz"))
+
+
+def test_validation_is_stratified(mnist):
+    held_out = torch.bincount(mnist.validation.labels)
+    share = (held_out + torch.bincount(mnist.train.labels)) / 12
+    assert (held_out - share).abs().max() <= 1
+
+
+def test_validation_is_fixed(mnist):
+    pixels, labels = as_bytes(mnist.validation)
+    assert hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest() == VALIDATION_DIGEST
+
+
+def test_normalized_pixels_have_mean_0_and_deviation_1():
+    train = load("mnist", normalized=True).train.images
+    assert train.mean().item() == pytest.approx(0.0, abs=2e-3)
+    assert train.std().item() == pytest.approx(1.0, abs=2e-3)
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------
+
+
+def flip_a_pixel(path):
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[len(content) // 2] ^= 1
+    path.write_bytes(gzip.compress(bytes(content), compresslevel=1))
+
+
+def break_the_stream(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + b"\xff" * 40 + content[80:])  # no gzip block begins or goes on like this
+
+
+DAMAGE = {
+    "missing": (lambda path: path.unlink(), "is missing"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "is truncated"),
+    "a pixel flipped": (flip_a_pixel, "wrong SHA-256"),
+    "a broken stream": (break_the_stream, "cannot be read: Error -3 while decompressing"),
+    "swapped": (lambda path: shutil.copy(MNIST / LABELS, path), f"holds the content of {LABELS}"),
+    "noise": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)), "cannot be read"),
+    "empty": (lambda path: path.write_bytes(b""), "wrong SHA-256"),
+    "trailing bytes": (lambda path: path.write_bytes(path.read_bytes() + b"more"), "cannot be read"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path, damage):
+    shutil.copy(MNIST / IMAGES, path := tmp_path / IMAGES)
+    harm, wrong = DAMAGE[damage]
+    harm(path)
+    with pytest.raises(DataError, match=wrong) as caught:
+        read_idx(path)
+    assert IMAGES in str(caught.value)
+    assert "git checkout" in str(caught.value)
+
+
+@given(st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_no_bytes_pass_for_the_labels(tmp_path, noise):
+    for content in (noise, gzip.compress(noise)):
+        (tmp_path / LABELS).write_bytes(content)
+        with pytest.raises(DataError, match=LABELS):
+            read_idx(tmp_path / LABELS)
+
+
+def test_load_checks_every_file_of_another_folder(tmp_path, mnist):
+    shutil.copytree(MNIST, tmp_path / "copy")
+    assert torch.equal(load("mnist", root=tmp_path / "copy").validation.images, mnist.validation.images)
+    shutil.copytree(MNIST, tmp_path / "damaged")
+    flip_a_pixel(tmp_path / "damaged" / LABELS)
+    with pytest.raises(DataError, match=f"{LABELS} in damaged/"):
+        load("mnist", root=tmp_path / "damaged")
+
+
+def test_a_file_of_another_name_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"labels\.gz is not a file of MNIST"):
+        read_idx(tmp_path / "labels.gz")
+
+
+# --- larger sets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+def test_without_a_network_a_larger_set_says_so(tmp_path, monkeypatch, name):
+    def no_network(*_args, **_kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    with pytest.raises(DataError, match=r"(?s)could not be downloaded.*load\(.mnist.\)"):
+        load(name, root=tmp_path)
+
+
+def test_a_colour_set_is_split_and_turned_channels_first(tmp_path, monkeypatch):
+    class FakeCIFAR10:
+        def __init__(self, root, train, download):
+            generator = np.random.default_rng(train)
+            self.data = generator.integers(0, 256, (240 if train else 20, 32, 32, 3), dtype=np.uint8)
+            self.targets = [i % 10 for i in range(len(self.data))]
+
+    monkeypatch.setattr(datasets, "CIFAR10", FakeCIFAR10)
+    splits = load("cifar10", root=tmp_path)
+    assert [len(split.labels) for split in splits] == [220, 20, 20]
+    assert torch.bincount(splits.validation.labels).tolist() == [2] * 10
+    expected = FakeCIFAR10(tmp_path, False, False).data[7, 30, 1, 2] / 255
+    assert splits.test.images[7, 2, 30, 1].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["mnst", "MNIST", "", None, 3])
+def test_unknown_data_set_is_refused(name):
+    with pytest.raises(ValueError, match="known are cifar10, fashion_mnist, mnist"):
+        load(name)
+
+
+# --- calibration, colour, small helpers -----------------------------------------------------------------------------
+
+
+@given(batches=st.integers(1, 6), batch_size=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
+def test_calibration_batches_are_disjoint_and_drawn_from_train(batches, batch_size, seed):
+    drawn = calibration_batches(numbered(48), batches=batches, batch_size=batch_size, seed=seed)
+    assert [tuple(batch.shape) for batch in drawn] == [(batch_size, 1, 4, 4)] * batches
+    ids = torch.cat(drawn)[:, 0, 0, 0].tolist()
+    assert len(set(ids)) == batches * batch_size
+    assert set(ids) <= set(range(48))
+
+
+def test_calibration_batches_follow_the_seed():
+    first, again, other = (
+        torch.cat(calibration_batches(numbered(100), batches=2, batch_size=10, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, numbered(100).images[:20])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "match"),
+    [
+        ({"batches": 0}, ValueError, "batches"),
+        ({"batches": 1.5}, TypeError, "batches"),
+        ({"batch_size": -1}, ValueError, "batch_size"),
+        ({"batches": 3, "batch_size": 7}, ValueError, "the 20 there are"),
+        ({"seed": None}, TypeError, "seed"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"train": torch.zeros(20, 1, 4, 4)}, TypeError, "must be Examples"),
+    ],
+)
+def test_bad_calibration_arguments_are_named(wrong, error, match):
+    arguments = {"train": numbered(20), "batches": 2, "batch_size": 4, "seed": 0} | wrong
+    with pytest.raises(error, match=match):
+        calibration_batches(**arguments)
+
+
+def test_take_gives_the_first_examples_or_all_there_are():
+    split = numbered(5)
+    assert split.take(2).images[:, 0, 0, 0].tolist() == [0, 1]
+    assert len(split.take(99).labels) == 5
+
+
+@pytest.mark.parametrize(("count", "error"), [(0, ValueError), (-1, ValueError), (0.1, TypeError), (None, TypeError)])
+def test_take_refuses_a_bad_count(count, error):
+    with pytest.raises(error, match="count must be"):
+        numbered(5).take(count)
+
+
+def test_to_moves_images_and_labels():
+    moved = numbered(2).to("meta")
+    assert (moved.images.device.type, moved.labels.device.type) == ("meta", "meta")
+
+
+def test_require_split_says_which_one_to_choose():
+    with pytest.raises(TypeError, match="got Splits; choose one of them"):
+        require_examples("train", Splits(numbered(1), numbered(1), numbered(1)))

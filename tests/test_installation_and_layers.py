@@ -1,0 +1,142 @@
+"""The files that say what is installed agree with each other and with what is installed; imports flow one way."""
+
+import ast
+import graphlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from utils.files import ROOT
+
+# What each folder of `utils` may import from; the library, "", lies flat in `utils` itself.
+MAY_IMPORT = {
+    "": {""},
+    "checks": {"", "checks"},
+    "recipes": {"", "recipes"},
+    "course": {"", "course"},
+    "__main__": {"", "course", "recipes"},
+}
+
+
+def _pins(name):
+    lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+    return {canonicalize_name(r.name): r for r in map(Requirement, filter(None, lines))}
+
+
+def _closure(names):
+    """Return all distributions that the named ones need here, themselves included."""
+    found, waiting = set(), {(canonicalize_name(name), frozenset()) for name in names}
+    seen = set()
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        try:
+            needed = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        for requirement in map(Requirement, needed):
+            if any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in ("", *extras)):
+                waiting.add((canonicalize_name(requirement.name), frozenset(requirement.extras)))
+    return found
+
+
+def test_direct_dependencies_are_pinned_exactly_and_constrained_alike():
+    constraints = _pins("constraints.txt")
+    for name, requirement in _pins("requirements.txt").items():
+        assert [s.operator for s in requirement.specifier] == ["=="], name
+        assert constraints[name].specifier == requirement.specifier, name
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+def test_installed_versions_are_the_pinned_ones(name):
+    wrong = {}
+    for package, requirement in _pins(name).items():
+        try:
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a constraint for another system; what is needed here is checked below
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong[package] = (installed, str(requirement.specifier))
+    assert not wrong
+
+
+def test_everything_needed_is_installed_and_constrained():
+    needed = _closure(_pins("requirements.txt"))
+    assert _pins("requirements.txt").keys() <= needed
+    assert needed - {"setuptools", "pip", "wheel"} <= _pins("constraints.txt").keys()
+
+
+def test_conda_installs_the_same_files():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip == ["-r requirements.txt", "-c constraints.txt", "-e ."]
+    python = next(e for e in environment["dependencies"] if isinstance(e, str) and e.startswith("python="))
+    supported = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert Requirement(f"python{supported}").specifier.contains(python.removeprefix("python="))
+    assert (
+        environment["name"] == tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    )
+
+
+def test_make_installs_the_same_files():
+    assert "-r requirements.txt -c constraints.txt -e ." in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def _folder(module):
+    """Return the part of `utils` that a module such as utils.recipes.dense belongs to."""
+    first = module.split(".")[1]
+    return first if first in MAY_IMPORT else ""
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "utils":
+            yield from (f"utils.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "utils").rglob("*.py"))
+}
+IMPORTS = {
+    module: sorted({name for name in _imports(path) if name.startswith("utils.")}) for module, path in SOURCES.items()
+}
+
+
+@pytest.mark.parametrize("module", [module for module in IMPORTS if "." in module])
+def test_the_library_imports_neither_course_nor_recipes_nor_checks(module):
+    for name in IMPORTS[module]:
+        assert _folder(name) in MAY_IMPORT[_folder(module)], f"{module} imports {name}"
+
+
+def test_no_imports_go_round_in_a_circle():
+    graph = {module: [name for name in names if name in IMPORTS] for module, names in IMPORTS.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_only_keras_models_imports_tensorflow():
+    for path in (ROOT / "utils").rglob("*.py"):
+        if path.stem != "keras_models":
+            assert not re.search(
+                r"^\s*(import|from) (tensorflow|keras)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+            )
+
+
+def test_what_a_keras_notebook_imports_leaves_pytorch_alone():
+    modules = ("dataset_files", "claims", "timing", "figures", "checks", "keras_models", "keras_data_parallel")
+    lines = [f"import utils.{module}" for module in modules] + ["import sys", "sys.exit('torch' in sys.modules)"]
+    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 0

@@ -1,0 +1,375 @@
+"""ONNX files and sessions, int8 by calibration, compiled networks, and batch norms folded away."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from utils import onnx_export
+from utils.files import ROOT
+from utils.models import SmallDepthwiseNet, SmallResNet
+from utils.onnx_export import (
+    METHODS,
+    CompilerUnavailableError,
+    ExportError,
+    OnnxModel,
+    activation_ranges,
+    compiled,
+    compiler_available,
+    export_onnx,
+    fold_batch_norm,
+    pt2e_int8,
+    quantize_onnx_dynamic,
+    quantize_onnx_static,
+)
+from utils.timing import latencies
+from utils.training import evaluate
+
+
+class Tiny(nn.Module):
+    """A convolution, a batch norm, a linear layer: small, and every kind of step is in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, bias=False)
+        self.bn = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4 * 4 * 4, 3)
+
+    def forward(self, x):
+        return self.fc(F.relu(self.bn(self.conv(x))).flatten(1))
+
+
+def lived_in(network, seed=0):
+    """Give each batch norm statistics and weights as training would, none of them 0 or 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            for numbers in (module.weight, module.bias, module.running_mean, module.running_var):
+                numbers.data.copy_(torch.rand(len(numbers), generator=generator) + 0.5)
+    return network.eval()
+
+
+def close(one, other, tolerance=1e-5):
+    return (one - other).abs().max() <= tolerance * max(1.0, other.abs().max().item())
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    torch.manual_seed(0)
+    return lived_in(Tiny())
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def float_file(tiny, images, tmp_path_factory):
+    return export_onnx(tiny, images[:1], tmp_path_factory.mktemp("onnx") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def int8_file(float_file, images):
+    return quantize_onnx_static(float_file, float_file.with_name("int8.onnx"), [images[:4], images[4:]])
+
+
+# --- the file and its session -----------------------------------------------------------------------------------------
+
+
+def test_a_file_holds_nothing_of_the_machine_that_wrote_it(float_file, int8_file):
+    for file in (float_file, int8_file):
+        content = file.read_bytes()
+        assert Path(__file__).name.encode() not in content, "the exporter's notes name the source of every operation"
+        assert str(ROOT).encode() not in content
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_a_file_answers_as_its_network_for_any_batch(tiny, images, float_file, batch):
+    with torch.no_grad():
+        assert close(OnnxModel(float_file)(images[:batch]), tiny(images[:batch]))
+
+
+def test_exporting_leaves_the_network_alone_and_prints_nothing(images, tmp_path, capfd):
+    network = lived_in(Tiny()).train()
+    before = copy.deepcopy(network.state_dict())
+    assert export_onnx(network, images, tmp_path / "net.onnx") == tmp_path / "net.onnx"
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert capfd.readouterr() == ("", "")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"], "the weights belong into the one file"
+
+
+def test_a_session_is_a_network_to_the_rest_of_the_course(float_file, images):
+    from utils.datasets import Examples
+
+    session = OnnxModel(float_file)
+    assert evaluate(session, Examples(images, torch.zeros(8, dtype=torch.long)), batch_size=3).total == 8
+    assert latencies({"onnx": session}, images, repeats=1)["onnx"].median > 0
+    assert list(session.parameters()) == []
+    assert "tiny.onnx" in repr(session)
+    assert not session(images).requires_grad
+
+
+def test_an_input_need_not_be_contiguous_or_detached(float_file, images):
+    session = OnnxModel(float_file)
+    turned = images.transpose(2, 3)
+    assert torch.equal(session(turned), session(turned.contiguous()))
+    assert torch.equal(session(images.clone().requires_grad_()), session(images))
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 6), (2, 1, 6, 5), (2, 2, 6, 6), (0, 1, 6, 6), (36,), ()])
+def test_a_wrong_shape_is_named_with_the_right_one(float_file, shape):
+    with pytest.raises(ValueError, match=r"tiny.onnx takes inputs of shape \(N, 1, 6, 6\)"):
+        OnnxModel(float_file)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.uint8, torch.int64])
+def test_a_wrong_dtype_is_named_with_the_remedy(float_file, dtype):
+    with pytest.raises(TypeError, match=r"float32, got torch\.\w+; convert it with \.float\(\)"):
+        OnnxModel(float_file)(torch.zeros(2, 1, 6, 6, dtype=dtype))
+
+
+def test_an_input_that_is_no_tensor(float_file, images):
+    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got ndarray"):
+        OnnxModel(float_file)(images.numpy())
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ExportError, match=r"no file none\.onnx; write one with export_onnx"):
+        OnnxModel(tmp_path / "none.onnx")
+    with pytest.raises(ExportError, match="no file"):
+        OnnxModel(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a network", None], ids=["empty", "text", "cut"])
+def test_a_damaged_file(float_file, tmp_path, images, content):
+    damaged = tmp_path / "damaged.onnx"
+    whole = float_file.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ExportError, match=r"damaged\.onnx is no ONNX file"):
+        OnnxModel(damaged)
+    with pytest.raises(ExportError):
+        quantize_onnx_static(damaged, tmp_path / "out.onnx", [images])
+    with pytest.raises(ExportError):
+        quantize_onnx_dynamic(damaged, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
+def test_threads_are_a_positive_integer(float_file, threads):
+    with pytest.raises((TypeError, ValueError), match="threads"):
+        OnnxModel(float_file, threads=threads)
+
+
+def test_what_cannot_be_exported_says_so(images, tmp_path):
+    class Undecided(nn.Module):
+        def forward(self, x):
+            return x if float(x.sum()) > 0 else -x
+
+    with pytest.raises(ExportError, match=r"Undecided cannot be written to net\.onnx"):
+        export_onnx(Undecided(), images, tmp_path / "net.onnx")
+    with pytest.raises(ExportError, match="cannot be written"):
+        export_onnx(Tiny(), images, tmp_path / "no folder" / "net.onnx")
+    with pytest.raises(TypeError, match="the class Tiny"):
+        export_onnx(Tiny, images, tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match="batch dimension"):
+        export_onnx(Tiny(), torch.zeros(3), tmp_path / "net.onnx")
+    with pytest.raises(TypeError, match="floating-point"):
+        export_onnx(Tiny(), torch.zeros(2, 1, 6, 6, dtype=torch.uint8), tmp_path / "net.onnx")
+
+
+# --- int8 in ONNX -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_static_int8_is_near_the_network(tiny, images, float_file, tmp_path, per_channel, method, capfd):
+    path = quantize_onnx_static(float_file, tmp_path / "q.onnx", [images], per_channel=per_channel, method=method)
+    with torch.no_grad():
+        wanted = tiny(images)
+    assert close(OnnxModel(path)(images), wanted, 0.05)
+    assert close(OnnxModel(path, optimized=False)(images), wanted, 0.05)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_dynamic_int8_is_near_the_network(tiny, images, float_file, tmp_path, capfd):
+    path = quantize_onnx_dynamic(float_file, tmp_path / "q.onnx")
+    with torch.no_grad():
+        assert close(OnnxModel(path)(images), tiny(images), 0.05)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("reduce_range", "most"), [(True, 64), (False, 128)])
+def test_reduced_range_takes_a_bit_from_the_weights(float_file, tmp_path, images, reduce_range, most):
+    import onnx
+
+    path = quantize_onnx_static(float_file, tmp_path / "q.onnx", [images], reduce_range=reduce_range)
+    weights = [t for t in onnx.load(path).graph.initializer if t.name.endswith("weight_quantized")]
+    largest = max(abs(onnx.numpy_helper.to_array(t).astype(int)).max() for t in weights)
+    assert most / 2 < largest <= most
+
+
+def test_ranges_can_be_given_and_min_max_ranges_change_nothing(float_file, int8_file, images, tmp_path):
+    ranges = activation_ranges(float_file, [images[:4], images[4:]], lambda values: (values.min(), values.max()))
+    assert ranges["x"] == (images.min().item(), images.max().item())
+    given_ones = OnnxModel(quantize_onnx_static(float_file, tmp_path / "q.onnx", [images], ranges=ranges))
+    assert torch.equal(given_ones(images), OnnxModel(int8_file)(images))
+    narrow = {name: (low / 9, high / 9) for name, (low, high) in ranges.items()}
+    clipped = OnnxModel(quantize_onnx_static(float_file, tmp_path / "n.onnx", [images], ranges=narrow))
+    assert not close(clipped(images), given_ones(images), 0.05)
+
+
+def test_calibration_needs_batches_that_fit(float_file, tmp_path, images):
+    target = tmp_path / "q.onnx"
+    with pytest.raises(ValueError, match="calibration_batches is empty"):
+        quantize_onnx_static(float_file, target, [])
+    with pytest.raises(ValueError, match=r"shape \(N, 1, 6, 6\)"):
+        quantize_onnx_static(float_file, target, [torch.zeros(2, 1, 7, 7)])
+    with pytest.raises(ValueError, match="NaN"):
+        quantize_onnx_static(float_file, target, [images, images * math.nan])
+    with pytest.raises(ValueError, match="method must be one of minmax, percentile, entropy, got 'min-max'"):
+        quantize_onnx_static(float_file, target, [images], method="min-max")
+    with pytest.raises(ValueError, match="range of 'x'"):
+        quantize_onnx_static(float_file, target, [images], ranges={"x": (1.0, 0.0)})
+    with pytest.raises(ValueError, match=r"no activation 'y'"):
+        quantize_onnx_static(float_file, target, [images], ranges={"y": (0.0, 1.0)})
+    assert not target.exists()
+
+
+# --- batch norms folded away ------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 10_000), biased=st.booleans(), affine=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_folding_equals_pytorchs_own(seed, biased, affine):
+    torch.manual_seed(seed)
+    for layer, norm, x, oracle in (
+        (nn.Conv2d(3, 5, 3, bias=biased), nn.BatchNorm2d(5, affine=affine), torch.randn(2, 3, 4, 4), fuse_conv_bn_eval),
+        (nn.Linear(4, 6, bias=biased), nn.BatchNorm1d(6, affine=affine), torch.randn(3, 4), fuse_linear_bn_eval),
+    ):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.1, 4.0)
+        network = nn.Sequential(layer, norm).eval()
+        folded = fold_batch_norm(network)
+        assert isinstance(folded[1], nn.Identity)
+        with torch.no_grad():
+            assert close(folded(x), network(x))
+            if affine:
+                for ours, theirs in zip(folded[0].parameters(), oracle(layer, norm).parameters(), strict=True):
+                    assert close(ours, theirs)
+
+
+@pytest.mark.parametrize("network", [SmallResNet(4), SmallDepthwiseNet(4)], ids=["residual", "depthwise"])
+def test_folding_a_whole_network(network):
+    network = lived_in(network)
+    folded = fold_batch_norm(network)
+    x = torch.rand(3, 1, 28, 28)
+    with torch.no_grad():
+        assert close(folded(x), network(x))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "the original stays"
+
+
+def test_a_norm_stays_where_folding_would_be_wrong():
+    class ReadTwice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.bn(y) + y
+
+    class UsedTwice(ReadTwice):
+        def forward(self, x):
+            return self.bn(self.conv(x)) + self.conv(x)
+
+    first = nn.Sequential(nn.BatchNorm2d(1), nn.ReLU(), nn.Conv2d(1, 2, 1))
+    without = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False))
+    for network in (ReadTwice(), UsedTwice(), first, without):
+        lively = network.eval() if network is without else lived_in(network)
+        folded = fold_batch_norm(lively)
+        x = torch.rand(2, 1, 3, 3)
+        with torch.no_grad():
+            assert torch.equal(folded(x), lively(x))
+        assert any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_folding_needs_a_network_that_can_be_traced():
+    class Undecided(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ExportError, match="Undecided cannot be traced"):
+        fold_batch_norm(Undecided())
+    with pytest.raises(TypeError):
+        fold_batch_norm("SmallResNet")
+
+
+# --- the compiler -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_compiler():
+    """Hide the compiler: PyTorch is told to look for one that is not there."""
+    from torch._inductor import config
+
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        yield
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_it_says_so(tiny, images):
+    assert not compiler_available()
+    with pytest.raises(CompilerUnavailableError, match="needs a C\\+\\+ compiler"):
+        compiled(tiny, images)
+
+
+def test_without_pythons_headers_it_says_so(monkeypatch, tmp_path, tiny, images):
+    monkeypatch.setattr(onnx_export.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    assert not compiler_available()
+    with pytest.raises(CompilerUnavailableError):
+        compiled(tiny, images)
+
+
+def test_compiling_wants_a_network_and_a_batch(images):
+    with pytest.raises(TypeError, match="model must be"):
+        compiled("tiny", images)
+    with pytest.raises(ValueError, match="batch dimension"):
+        compiled(Tiny(), torch.zeros(3))
+
+
+def test_pt2e_quantizes_without_a_compiler(tiny, images, no_compiler, capfd):
+    quantized = pt2e_int8(tiny, [images[:4], images[4:]])
+    with torch.no_grad():
+        wanted = tiny(images)
+    assert close(quantized(images), wanted, 0.1)
+    assert not torch.equal(quantized(images), wanted)
+    assert close(quantized.eval()(images[:1]), wanted[:1], 0.1)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ValueError, match="takes inputs of shape"):
+        quantized(torch.zeros(2, 1, 5, 5))
+    with pytest.raises(ValueError, match="calibration_batches is empty"):
+        pt2e_int8(tiny, [])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_available(), reason="there is no C++ compiler")
+def test_compiled_int8_equals_its_graph_for_any_batch(tiny, images, capfd):
+    quantized = pt2e_int8(tiny, [images])
+    fast = compiled(quantized, images[:3])
+    for batch in (1, 3, 8):
+        assert close(fast.eval()(images[:batch]), quantized(images[:batch]), 0.02)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(TypeError, match="float32"):
+        fast(images.double())
+    with pytest.raises(ValueError, match="takes inputs of shape"):
+        fast(torch.zeros(3, 1, 7, 6))

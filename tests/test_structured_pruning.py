@@ -1,0 +1,339 @@
+"""Removal of channels against masked networks and torch_pruning: what is removed computes as if it were silenced."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+
+from tests.drawn import images, quick, randn, seeded, seeded_model, tied_scores
+from utils import structured_pruning
+from utils.accounting import count_macs, count_parameters
+from utils.models import LeNet5, LeNet300100, SmallDepthwiseNet, SmallResNet
+from utils.pruning import apply_masks, group_scores, spread_mask
+
+
+def indices(*values):
+    return torch.tensor(values)
+
+
+def randomize_statistics(model):
+    """Give every batch norm statistics, scales and shifts of its own, so that mixing up its channels shows."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for seed, tensor in enumerate((module.weight, module.bias, module.running_mean, module.running_var)):
+                tensor.data.copy_(torch.rand(tensor.shape, generator=seeded(seed)) + 0.5)
+    return model
+
+
+@given(scores=tied_scores, data=st.data())
+@quick
+def test_keep_best_keeps_the_highest_and_of_equal_ones_the_later(scores, data):
+    count = data.draw(st.integers(1, len(scores)))
+    kept = structured_pruning.keep_best(scores, count)
+    assert kept.dtype == torch.int64
+    assert torch.equal(kept, scores.argsort(stable=True)[-count:].sort().values)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20, 49, 50, 100, 300, 500])
+def test_keep_best_keeps_as_many_as_it_is_asked_for(channels):
+    scores = torch.rand(channels, generator=seeded())
+    for count in range(1, channels + 1):
+        assert len(structured_pruning.keep_best(scores, count)) == count
+
+
+@given(kept=st.lists(st.integers(0, 9), min_size=1, unique=True), height=st.integers(1, 4), width=st.integers(1, 4))
+@quick
+def test_flatten_indices_are_where_flatten_puts_the_channels(kept, height, width):
+    x = randn(2, 10, height, width)
+    chosen = torch.tensor(kept)
+    assert torch.equal(
+        x.flatten(1)[:, structured_pruning.flatten_indices(chosen, height * width)], x[:, chosen].flatten(1)
+    )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_narrow_linear_equals_rows_and_columns(bias):
+    layer, x = nn.Linear(7, 5, bias=bias), randn(3, 7)
+    outputs, inputs = indices(4, 0, 2), indices(1, 6)
+    small = structured_pruning.narrow_linear(layer, outputs=outputs, inputs=inputs)
+    assert (small.in_features, small.out_features) == (2, 3)
+    x_masked = torch.zeros_like(x)
+    x_masked[:, inputs] = x[:, inputs]
+    assert torch.allclose(small(x[:, inputs]), layer(x_masked)[:, outputs], atol=1e-6)
+    assert (small.bias is None) == (not bias)
+
+
+@pytest.mark.parametrize(
+    ("conv", "x"),
+    [
+        (nn.Conv1d(6, 8, 3, stride=2), randn(2, 6, 9)),
+        (nn.Conv2d(6, 8, 3, padding=1, dilation=2, bias=False), randn(2, 6, 9, 9)),
+        (nn.Conv2d(6, 8, 3, padding=1, padding_mode="reflect"), randn(2, 6, 5, 5)),
+        (nn.Conv3d(6, 8, 2), randn(2, 6, 4, 4, 4)),
+    ],
+    ids=["1d-stride", "2d-dilation", "2d-reflect", "3d"],
+)
+def test_narrow_conv_equals_filters_and_channels(conv, x):
+    outputs, inputs = indices(7, 3), indices(0, 4, 5)
+    small = structured_pruning.narrow_conv(conv, outputs=outputs, inputs=inputs)
+    assert (small.in_channels, small.out_channels) == (3, 2)
+    x_masked = torch.zeros_like(x)
+    x_masked[:, inputs] = x[:, inputs]
+    assert torch.allclose(small(x[:, inputs]), conv(x_masked)[:, outputs], atol=1e-5)
+
+
+def test_narrow_conv_of_a_depthwise_convolution():
+    conv, x, kept = nn.Conv2d(6, 6, 3, groups=6), randn(2, 6, 5, 5), indices(5, 1)
+    for options in ({"inputs": kept}, {"outputs": kept}, {"inputs": kept, "outputs": kept}):
+        small = structured_pruning.narrow_conv(conv, **options)
+        assert (small.in_channels, small.out_channels, small.groups) == (2, 2, 2)
+        assert torch.allclose(small(x[:, kept]), conv(x)[:, kept], atol=1e-6)
+    with pytest.raises(ValueError, match="must be the same indices"):
+        structured_pruning.narrow_conv(conv, inputs=kept, outputs=indices(0, 1))
+
+
+@pytest.mark.parametrize("conv", [nn.Conv2d(6, 6, 3, groups=2), nn.Conv2d(6, 12, 3, groups=6)])
+def test_narrow_conv_refuses_other_groups(conv):
+    with pytest.raises(ValueError, match=f"got groups={conv.groups}"):
+        structured_pruning.narrow_conv(conv, outputs=indices(0))
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d(6), nn.BatchNorm2d(6, affine=False), nn.BatchNorm2d(6, track_running_stats=False)]
+)
+def test_narrow_batch_norm_keeps_scale_shift_and_statistics(norm):
+    norm(randn(8, 6, 3, 3) * 3 + 1)  # one batch in training mode for the statistics
+    if norm.affine:
+        norm.weight.data.copy_(torch.arange(6.0))
+        norm.bias.data.copy_(-torch.arange(6.0))
+    norm.eval()
+    kept, x = indices(4, 1, 5), randn(2, 6, 3, 3)
+    small = structured_pruning.narrow_batch_norm(norm, kept)
+    assert small.num_features == 3
+    assert torch.allclose(small(x[:, kept]), norm(x)[:, kept], atol=1e-6)
+    if norm.track_running_stats:
+        assert small.num_batches_tracked == norm.num_batches_tracked
+
+
+def test_narrow_layers_are_new_trainable_and_draw_no_random_numbers():
+    layer = nn.Linear(4, 4).double().eval()
+    layer.bias.requires_grad_(False)
+    state = torch.get_rng_state()
+    small = structured_pruning.narrow_linear(layer, outputs=indices(0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (small.weight.dtype, small.training) == (torch.float64, False)
+    assert small.weight.requires_grad
+    assert not small.bias.requires_grad
+    small.weight.data.zero_()
+    same = structured_pruning.narrow_linear(layer)
+    same.weight.data.zero_()
+    assert layer.weight.count_nonzero() == 16
+    assert layer.out_features == 4
+
+
+def silenced_lenet5(model, keep1, keep2, keep_hidden):
+    masked = copy.deepcopy(model)
+    for layer, kept in ((masked.conv1, keep1), (masked.conv2, keep2), (masked.fc1, keep_hidden)):
+        structured_pruning.silence_outputs(layer, kept)
+    return masked
+
+
+@pytest.mark.parametrize("n", [1, 2, math.inf])
+def test_shrunk_lenet5_equals_the_masked_one(n):
+    model = seeded_model(LeNet5)
+    before = copy.deepcopy(model.state_dict())
+    counts = {"conv1": 6, "conv2": 12, "fc1": 80}
+    kept = [
+        structured_pruning.keep_best(group_scores(model.get_submodule(k).weight, n=n), c) for k, c in counts.items()
+    ]
+    small = structured_pruning.shrink_lenet5(model, *kept)
+    x = images(8)
+    with torch.no_grad():
+        assert torch.allclose(small(x), silenced_lenet5(model, *kept)(x), atol=1e-5)
+        assert not torch.allclose(small(x), model(x), atol=1e-3)
+    fresh = LeNet5(channels=(6, 12), hidden=80)
+    assert type(small) is LeNet5
+    assert {k: v.shape for k, v in small.state_dict().items()} == {k: v.shape for k, v in fresh.state_dict().items()}
+    assert count_macs(small, images(1)) == 6 * 25 * 576 + 12 * 6 * 25 * 64 + 12 * 16 * 80 + 80 * 10
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    fresh.load_state_dict(small.state_dict())
+    with torch.no_grad():
+        assert torch.equal(fresh(x), small(x))
+
+
+def test_shrunk_lenet300100_equals_the_masked_one():
+    model = seeded_model(LeNet300100)
+    keep1 = structured_pruning.keep_best(group_scores(model.fc1.weight), 40)
+    keep2 = structured_pruning.keep_best(group_scores(model.fc2.weight), 20)
+    small = structured_pruning.shrink_lenet300100(model, keep1, keep2)
+    masked = copy.deepcopy(model)
+    structured_pruning.silence_outputs(masked.fc1, keep1)
+    structured_pruning.silence_outputs(masked.fc2, keep2)
+    with torch.no_grad():
+        assert torch.allclose(small(images()), masked(images()), atol=1e-5)
+    assert count_parameters(small) == count_parameters(LeNet300100(hidden=(40, 20)))
+
+
+def test_zeroed_filters_alone_do_not_equal_removed_ones():
+    """The bias of a zeroed filter still reaches the next layer: why `silence_outputs` clears it too."""
+    model = seeded_model(LeNet5)
+    model.conv1.bias.data.fill_(0.5)
+    keep1, keep2, keep_hidden = torch.arange(10), torch.arange(50), torch.arange(500)
+    small = structured_pruning.shrink_lenet5(model, keep1, keep2, keep_hidden)
+    rows = torch.zeros(20, dtype=torch.bool)
+    rows[keep1] = True
+    apply_masks(model, {"conv1.weight": spread_mask(rows, model.conv1.weight.shape)})
+    with torch.no_grad():
+        assert not torch.allclose(small(images()), model(images()), atol=1e-3)
+        model.conv1.bias[~rows] = 0.0
+        assert torch.allclose(small(images()), model(images()), atol=1e-5)
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=5, deadline=None)
+def test_reordering_channels_leaves_the_output_unchanged(seed):
+    generator = seeded(seed)
+    orders = [torch.randperm(size, generator=generator) for size in (6, 12, 80)]
+    model = seeded_model(LeNet5, channels=(6, 12), hidden=80)
+    with torch.no_grad():
+        assert torch.allclose(structured_pruning.shrink_lenet5(model, *orders)(images()), model(images()), atol=1e-5)
+
+
+def test_a_residual_block_narrowed_inside_equals_the_silenced_one():
+    model = randomize_statistics(seeded_model(SmallResNet, width=8))
+    kept = indices(6, 0, 3)
+    block = model.block1
+    masked = copy.deepcopy(model)
+    structured_pruning.silence_outputs(
+        masked.block1.bn1, kept
+    )  # behind it the convolution's channels are as good as gone
+    block.conv1 = structured_pruning.narrow_conv(block.conv1, outputs=kept)
+    block.bn1 = structured_pruning.narrow_batch_norm(block.bn1, kept)
+    block.conv2 = structured_pruning.narrow_conv(block.conv2, inputs=kept)
+    with torch.no_grad():
+        assert torch.allclose(model(images()), masked(images()), atol=1e-5)
+
+
+def test_a_depthwise_block_narrowed_inside_equals_the_silenced_one():
+    model = randomize_statistics(seeded_model(SmallDepthwiseNet, width=4))
+    kept = indices(1, 6, 4)
+    masked = copy.deepcopy(model)
+    structured_pruning.silence_outputs(masked.block1.bn2, kept)
+    structured_pruning.silence_outputs(masked.block2.bn1, kept)  # it would make a constant of the silent channel again
+    model.block1.pointwise = structured_pruning.narrow_conv(model.block1.pointwise, outputs=kept)
+    model.block1.bn2 = structured_pruning.narrow_batch_norm(model.block1.bn2, kept)
+    model.block2.depthwise = structured_pruning.narrow_conv(model.block2.depthwise, inputs=kept)
+    model.block2.bn1 = structured_pruning.narrow_batch_norm(model.block2.bn1, kept)
+    model.block2.pointwise = structured_pruning.narrow_conv(model.block2.pointwise, inputs=kept)
+    with torch.no_grad():
+        assert torch.allclose(model(images()), masked(images()), atol=1e-5)
+
+
+def test_torch_pruning_removes_the_same_channels_with_the_same_result():
+    torch_pruning = pytest.importorskip("torch_pruning")
+    model = seeded_model(LeNet5)
+    kept = [
+        structured_pruning.keep_best(group_scores(model.get_submodule(k).weight), c)
+        for k, c in (("conv1", 5), ("conv2", 10), ("fc1", 32))
+    ]
+    small = structured_pruning.shrink_lenet5(model, *kept)
+    theirs = copy.deepcopy(model)
+    graph = torch_pruning.DependencyGraph().build_dependency(theirs, example_inputs=images(1))
+    steps = (
+        (theirs.conv1, torch_pruning.prune_conv_out_channels),
+        (theirs.conv2, torch_pruning.prune_conv_out_channels),
+        (theirs.fc1, torch_pruning.prune_linear_out_channels),
+    )
+    for (layer, how), keep in zip(steps, kept, strict=True):
+        gone = sorted(set(range(len(layer.weight))) - set(keep.tolist()))
+        graph.get_pruning_group(layer, how, idxs=gone).prune()
+    expected = theirs.state_dict()
+    assert list(small.state_dict()) == list(expected)
+    for name, value in small.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    with torch.no_grad():
+        assert torch.equal(small(images()), theirs(images()))
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+LINEAR, CONV = nn.Linear(4, 3), nn.Conv2d(4, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: structured_pruning.keep_best(torch.tensor([1.0, float("nan")]), 1), ValueError, "1 NaN or infinite"),
+        (lambda: structured_pruning.keep_best(torch.tensor([1.0, float("inf")]), 1), ValueError, "1 NaN or infinite"),
+        (lambda: structured_pruning.keep_best(torch.empty(0), 1), ValueError, "empty"),
+        (lambda: structured_pruning.keep_best(torch.arange(3), 1), TypeError, "floating-point dtype, got torch.int64"),
+        (lambda: structured_pruning.keep_best([1.0, 2.0], 1), TypeError, "must be a torch.Tensor, got list"),
+        (lambda: structured_pruning.keep_best(torch.ones(4), 0), ValueError, "count must be at least 1"),
+        (lambda: structured_pruning.keep_best(torch.ones(4), 5), ValueError, "count must be at most 4"),
+        (lambda: structured_pruning.keep_best(torch.ones(2, 4), 1), ValueError, "shape \\(channels,\\)"),
+        (lambda: structured_pruning.flatten_indices(indices(0), 0), ValueError, "positions must be at least 1"),
+        (lambda: structured_pruning.flatten_indices(indices(-1), 4), ValueError, "kept must be at least 0"),
+        (
+            lambda: structured_pruning.narrow_linear(LINEAR, outputs=indices(3)),
+            ValueError,
+            "outputs must be from 0 to 2",
+        ),
+        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices(1, 1)), ValueError, "inputs must not repeat"),
+        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices().long()), ValueError, "at least one index"),
+        (
+            lambda: structured_pruning.narrow_linear(LINEAR, outputs=torch.ones(4).bool()),
+            TypeError,
+            "from a mask: mask.nonzero",
+        ),
+        (lambda: structured_pruning.narrow_linear(LINEAR, outputs=[0]), TypeError, "int64 tensor of indices, got list"),
+        (lambda: structured_pruning.narrow_linear(CONV), TypeError, "layer must be a Linear, got Conv2d"),
+        (lambda: structured_pruning.narrow_conv(LINEAR), TypeError, "got Linear"),
+        (lambda: structured_pruning.narrow_conv(CONV, inputs=indices(4)), ValueError, "inputs must be from 0 to 3"),
+        (lambda: structured_pruning.narrow_conv(nn.ConvTranspose2d(4, 3, 3)), TypeError, "got ConvTranspose2d"),
+        (lambda: structured_pruning.narrow_batch_norm(nn.LayerNorm(4), indices(0)), TypeError, "got LayerNorm"),
+        (
+            lambda: structured_pruning.narrow_batch_norm(nn.BatchNorm2d(4), indices(4)),
+            ValueError,
+            "kept must be from 0 to 3",
+        ),
+        (
+            lambda: structured_pruning.silence_outputs(nn.BatchNorm2d(4, affine=False), indices(0)),
+            ValueError,
+            "affine=False",
+        ),
+        (
+            lambda: structured_pruning.silence_outputs(nn.Linear(4, 4), indices(4)),
+            ValueError,
+            "kept must be from 0 to 3",
+        ),
+        (lambda: structured_pruning.shrink_lenet5(LeNet300100(), *[indices(0)] * 3), TypeError, "must be a LeNet5"),
+        (
+            lambda: structured_pruning.shrink_lenet300100(LeNet5(), *[indices(0)] * 2),
+            TypeError,
+            "must be a LeNet300100",
+        ),
+    ],
+)
+def test_errors_name_the_argument_and_the_remedy(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_reparametrised_weight_is_refused_until_it_is_made_permanent():
+    layer = nn.Linear(4, 3)
+    prune.l1_unstructured(layer, "weight", amount=0.5)
+    calls = (
+        lambda: structured_pruning.narrow_linear(layer, outputs=indices(0)),
+        lambda: structured_pruning.silence_outputs(layer, indices(0)),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"prune\.remove"):
+            call()
+    prune.remove(layer, "weight")
+    for call in calls:
+        call()

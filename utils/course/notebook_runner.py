@@ -1,0 +1,366 @@
+"""Executing notebooks: into `build/` with papermill, resumable, or in place with nbclient to store new outputs.
+
+A notebook is executed again only if something it depends on has changed: its cells, its parameters, the modules of
+`utils` that it imports (and those that they import), the data, or the pinned versions.
+"""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from utils.environment import QUIET_VARIABLE
+from utils.files import RESULTS_VARIABLE, ROOT, replace_file
+
+NOTEBOOKS = ROOT / "notebooks"
+CELL_TIMEOUT = 600
+"""Seconds one cell may take before its notebook counts as failed."""
+
+
+MEASURED = ("seconds", "peak_memory_mb", "with_workers_mb")
+"""What is kept of the run of a notebook, beside its results."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one notebook: seconds, peak memory of its kernel, alone and with the processes it started.
+
+    If it failed, `failure` says what and in which cell.
+    """
+
+    notebook: str
+    seconds: float
+    peak_memory_mb: float
+    with_workers_mb: float
+    failure: str = ""
+
+    def measured(self) -> dict[str, float]:
+        """Return the numbers by name, as they are stored."""
+        return {name: getattr(self, name) for name in MEASURED}
+
+
+def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
+    """Return the numbered notebooks, all of them or those whose number or name is given, in order.
+
+    Raises:
+        ValueError: nothing fits one of the names.
+    """
+    numbered = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not names:
+        return numbered
+    chosen = []
+    for name in names:
+        stem = Path(name).stem
+        fitting = [path for path in numbered if path.stem == stem or path.stem[:2] == stem]
+        if not fitting:
+            raise ValueError(f"no notebook is called {name!r}; there are {', '.join(p.stem for p in numbered)}")
+        chosen += fitting
+    return sorted(set(chosen))
+
+
+def run(
+    notebooks: Sequence[Path],
+    *,
+    parameters: Mapping[str, object],
+    output: Path,
+    keep_going: bool = False,
+    force: bool = False,
+) -> list[Outcome]:
+    """Execute notebooks into `output/notebooks`, their claims and records into `output/results`.
+
+    What has not changed since it last succeeded is not executed again, so an interrupted run goes on where it was.
+
+    Args:
+        notebooks: from `find_notebooks`.
+        parameters: replace the values in the cell tagged "parameters"; the same for all notebooks.
+        output: the folder to write to; `build` for a learner's run.
+        keep_going: go on to the next notebook after a failure.
+        force: execute also what has not changed.
+
+    Returns:
+        An outcome for each notebook that was reached; those with a `failure` did not succeed.
+
+    Raises:
+        OSError: `output` cannot be written to; the message says what to do.
+    """
+    with writing_to(output):
+        return _run(notebooks, parameters, output, keep_going, force)
+
+
+def _run(
+    notebooks: Sequence[Path], parameters: Mapping[str, object], output: Path, keep_going: bool, force: bool
+) -> list[Outcome]:
+    outcomes = []
+    for index, path in enumerate(notebooks, start=1):
+        print(f"[{index}/{len(notebooks)}] {path.stem} ", end="", flush=True)
+        fingerprint = fingerprint_of(path, parameters, results=output / "results")
+        done = None if force else finished(output, path.stem, fingerprint)
+        if done:
+            print(f"unchanged, executed before in {done.seconds:.0f} s")
+        else:
+            done = _execute_into(output, path, parameters, fingerprint)
+            print(f"{'FAILED' if done.failure else 'done'} in {done.seconds:.0f} s, peak {done.peak_memory_mb:,.0f} MB")
+        outcomes.append(done)
+        if done.failure:
+            print(done.failure, file=sys.stderr)
+            if not keep_going:
+                break
+    _write_summary(output, outcomes)
+    return outcomes
+
+
+@contextlib.contextmanager
+def writing_to(output: Path) -> Iterator[None]:
+    """Turn any OSError inside the block into one that names the folder and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {output} ({error.strerror or error}); free some space, make it writable, or give another "
+            "folder with --output. What is done is kept: the same command goes on from here"
+        ) from error
+
+
+def execute_in_place(path: Path) -> None:
+    """Execute a notebook and store its new outputs in the file itself, without times or other volatile metadata.
+
+    Raises:
+        RuntimeError: a cell failed; the file is left as it was.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    notebook = nbformat.read(path, as_version=4)
+    environment = os.environ | {QUIET_VARIABLE: "1", RESULTS_VARIABLE: str(ROOT / "build" / "execute" / "results")}
+    client = NotebookClient(
+        notebook,
+        config=_encrypted(),
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+    )
+    try:
+        client.execute(env=environment)
+    except CellExecutionError as error:
+        raise RuntimeError(f"{path.name} was left as it was, because a cell failed:\n{error}") from None
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    replace_file(path, (nbformat.writes(notebook) + "\n").encode())
+
+
+def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Path | None = None) -> str:
+    """Return a digest of all that the result of a notebook depends on.
+
+    Of a notebook that calls `read_results` this includes what those before it left in the folder `results`.
+    """
+    code = code_cells(path)
+    digest = hashlib.sha256(json.dumps([code, dict(parameters)], sort_keys=True).encode())
+    for module in sorted(_modules_behind("\n".join(code))):
+        digest.update(module.encode() + _module_path(module).read_bytes())
+    digest.update(_inputs_digest())
+    if results and any("read_results(" in cell for cell in code):
+        for earlier in sorted(found for found in results.glob("*.jsonl") if found.stem < path.stem):
+            digest.update(earlier.read_bytes())
+    return digest.hexdigest()
+
+
+def finished(output: Path, name: str, fingerprint: str) -> Outcome | None:
+    """Return the earlier outcome of a notebook that succeeded with this fingerprint and left its results."""
+    try:
+        stamp = json.loads(_stamp(output, name).read_text(encoding="utf-8"))
+        whole = (output / "notebooks" / f"{name}.ipynb").is_file() and (output / "results" / f"{name}.jsonl").is_file()
+        if whole and stamp["fingerprint"] == fingerprint:
+            return Outcome(name, *(stamp[measured] for measured in MEASURED))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never run, or the stamp is damaged: run it
+    return None
+
+
+def code_cells(path: Path) -> list[str]:
+    """Return the sources of the code cells of a notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+@functools.cache
+def _inputs_digest() -> bytes:
+    """Return a digest of the files in `data/` and of the pinned versions."""
+    digest = hashlib.sha256()
+    files = [p for folder in ("mnist", "checkpoints") for p in (ROOT / "data" / folder).rglob("*")]
+    for path in sorted([*files, ROOT / "requirements.txt", ROOT / "constraints.txt"]):
+        if path.is_file():
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.digest()
+
+
+def imported_modules(source: str) -> set[str]:
+    """Return the modules of `utils` that a source imports by name.
+
+    >>> sorted(imported_modules("from utils.datasets import load\\nimport torch"))
+    ['utils.datasets']
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            candidates = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            candidates = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name for name in candidates if name.startswith("utils.") and _module_path(name)}
+    return found
+
+
+def _modules_behind(source: str) -> set[str]:
+    """Return the modules of `utils` that a source needs, directly or through others."""
+    found: set[str] = set()
+    waiting = imported_modules(_without_magics(source))
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        waiting |= imported_modules(_module_path(module).read_text(encoding="utf-8")) - found
+    return found
+
+
+def _without_magics(source: str) -> str:
+    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
+
+
+def _module_path(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fingerprint: str) -> Outcome:
+    import papermill  # four seconds, and only when there is something to execute
+    from papermill.exceptions import PapermillExecutionError
+
+    folder, results = output / "notebooks", output / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    _stamp(output, path.stem).unlink(missing_ok=True)
+    os.environ.update({QUIET_VARIABLE: "1", RESULTS_VARIABLE: str(results.resolve())})
+    failure, started = "", time.perf_counter()
+    with _PeakMemory() as memory:
+        try:
+            papermill.execute_notebook(
+                _escaped(str(path)),
+                _escaped(str(folder / path.name)),
+                parameters=dict(parameters),
+                progress_bar=sys.stderr.isatty(),
+                cwd=str(path.parent),
+                kernel_name="python3",
+                execution_timeout=CELL_TIMEOUT,
+                config=_encrypted(),
+            )
+        except PapermillExecutionError as error:
+            failure = _describe(error, path, folder / path.name)
+        except Exception as error:  # a dead kernel, a time-out: named like any other failure
+            failure = f"  {path.name} failed: {type(error).__name__}: {error}"
+    outcome = Outcome(path.stem, time.perf_counter() - started, memory.kernel_mb, memory.together_mb, failure)
+    if not failure:
+        content = {"fingerprint": fingerprint, **outcome.measured()}
+        replace_file(_stamp(output, path.stem), json.dumps(content).encode())
+    return outcome
+
+
+def _escaped(path: str) -> str:
+    """Return a path whose braces papermill does not take for the name of a parameter."""
+    return path.replace("{", "{{").replace("}", "}}")
+
+
+def _encrypted() -> object:
+    """Return the setting that encrypts the traffic with a kernel where it can be; without it each kernel warns."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport_encryption": "auto"}})
+
+
+def _describe(error: object, path: Path, executed: Path) -> str:
+    """Say which cell of the notebook failed, with its first line, and what it raised."""
+    first_line = next(iter(error.source.strip().splitlines()), "")
+    where = executed.relative_to(ROOT) if executed.is_relative_to(ROOT) else executed
+    return (
+        f"  {path.name} failed in its cell {error.exec_count} which begins: {first_line}\n"
+        f"  {error.ename}: {error.evalue}\n  The whole story is in {where}"
+    )
+
+
+def _stamp(output: Path, name: str) -> Path:
+    return output / "notebooks" / f"{name}.done.json"
+
+
+def _write_summary(output: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write `results/run.json`: seconds and peak memory of each notebook that succeeded, and the sum of the seconds."""
+    path = output / "results" / "run.json"
+    notebooks = read_summary(output)["notebooks"]
+    for outcome in outcomes:
+        notebooks.pop(outcome.notebook, None)
+        if not outcome.failure:
+            notebooks[outcome.notebook] = outcome.measured()
+    content = {
+        "total_seconds": sum(n["seconds"] for n in notebooks.values()),
+        "notebooks": dict(sorted(notebooks.items())),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_summary(output: Path) -> dict:
+    """Return the content of `results/run.json`, or an empty summary if there is none yet."""
+    try:
+        summary = json.loads((output / "results" / "run.json").read_text(encoding="utf-8"))
+        if {"total_seconds", "notebooks"} <= summary.keys():
+            return summary
+    except (OSError, ValueError, AttributeError):
+        pass  # nothing was run yet, or the file is damaged
+    return {"total_seconds": 0.0, "notebooks": {}}
+
+
+class _PeakMemory:
+    """Watches the kernel while a notebook runs: the most it held, and the most it and the processes it started held.
+
+    Pages that these share, the code of the libraries above all, are counted once where the system tells them (Linux).
+    """
+
+    def __enter__(self) -> "_PeakMemory":
+        self.kernel_mb = self.together_mb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        this = psutil.Process()
+        while not self._stop.wait(0.2):
+            kernels, own, shared = {child.pid for child in this.children()}, 0, 0
+            for child in this.children(recursive=True):
+                try:
+                    memory = child.memory_info()
+                except psutil.Error:
+                    continue  # it ended between the two calls
+                common = getattr(memory, "shared", 0)
+                own, shared = own + memory.rss - common, max(shared, common)
+                if child.pid in kernels:
+                    self.kernel_mb = max(self.kernel_mb, memory.rss / 1e6)
+            self.together_mb = max(self.together_mb, (own + shared) / 1e6)

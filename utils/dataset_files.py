@@ -1,0 +1,110 @@
+"""MNIST as arrays, from the gzipped IDX files in `data/`, checked and split; PyTorch and TensorFlow read it alike."""
+
+import functools
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.files import ROOT
+
+MNIST = ROOT / "data" / "mnist"
+
+VALIDATION_EVERY = 12
+"""Every twelfth training image, in the order of the labels, goes to validation: 5,000 of 60,000, each digit alike."""
+
+IDX_DIGESTS = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""SHA-256 of each decompressed IDX file."""
+
+
+class DataError(RuntimeError):
+    """A data file is missing or is not what it should be; the message says which and how to restore it."""
+
+
+class Digits(NamedTuple):
+    """Images of shape (N, 28, 28), uint8 from 0 to 255, and their labels of shape (N,), uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def mnist_arrays(root: Path = MNIST) -> tuple[Digits, Digits, Digits]:
+    """Return the course's three splits of MNIST: 55,000 to learn from, 5,000 to choose by, 10,000 to look at once.
+
+    The digest of each file is checked once per process.
+
+    Raises:
+        DataError: a file is missing, truncated, corrupted or swapped.
+
+    >>> [len(digits.labels) for digits in mnist_arrays()]
+    [55000, 5000, 10000]
+    """
+    images, labels, test_images, test_labels = _files(Path(root))
+    held_out = held_out_for_validation(labels)
+    return (
+        Digits(images[~held_out], labels[~held_out]),
+        Digits(images[held_out], labels[held_out]),
+        Digits(test_images, test_labels),
+    )
+
+
+def held_out_for_validation(labels: np.ndarray) -> np.ndarray:
+    """Return the mask of a fixed, stratified validation split: every twelfth image in the stable order of the labels.
+
+    >>> int(held_out_for_validation(np.arange(24) % 2).sum())
+    2
+    """
+    held_out = np.zeros(len(labels), dtype=bool)
+    held_out[np.argsort(labels, kind="stable")[::VALIDATION_EVERY]] = True
+    return held_out
+
+
+@functools.cache
+def _files(root: Path) -> tuple[np.ndarray, ...]:
+    """Return training images and labels, test images and labels; cached, so checked once per process."""
+    return tuple(read_idx(root / f"{name}.gz") for name in IDX_DIGESTS)
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Read one of the four gzipped IDX files of MNIST after checking its digest.
+
+    Format: two zero bytes, a type byte (8 for uint8), the number of dimensions, each dimension as a big-endian int32,
+    then the values (LeCun, Cortes and Burges, "The MNIST database", section "File formats").
+
+    Raises:
+        ValueError: the file's name is not one of the four.
+        DataError: missing, truncated, corrupted or swapped.
+    """
+    path = Path(path)
+    name = path.name.removesuffix(".gz")
+    if name not in IDX_DIGESTS:
+        raise ValueError(f"{path.name} is not a file of MNIST; they are {', '.join(n + '.gz' for n in IDX_DIGESTS)}")
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except FileNotFoundError:
+        raise _data_error(path, "is missing") from None
+    except EOFError:
+        raise _data_error(path, "is truncated: its gzip stream ends too early") from None
+    except (OSError, zlib.error) as error:
+        raise _data_error(path, f"cannot be read: {error}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != IDX_DIGESTS[name]:
+        others = [other for other, known in IDX_DIGESTS.items() if known == digest]
+        raise _data_error(path, f"holds the content of {others[0]}.gz" if others else "has the wrong SHA-256 digest")
+    dimensions = np.frombuffer(content, dtype=">i4", count=content[3], offset=4)
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3]).reshape(tuple(dimensions))
+
+
+def _data_error(path: Path, wrong: str) -> DataError:
+    return DataError(
+        f"{path.name} in {path.parent.name}/ {wrong}. To restore it: git checkout -- data/mnist "
+        "(or copy the file from the source named in data/README.md)"
+    )

@@ -1,0 +1,149 @@
+"""MNIST from the files in `data/`, checked and split; larger torchvision sets by name on request.
+
+Images are float32 tensors of shape (N, channels, height, width) with values in [0, 1]; labels are int64 of shape (N,).
+"""
+
+import functools
+import urllib.error
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from utils.dataset_files import DataError, held_out_for_validation, mnist_arrays
+from utils.files import ROOT
+from utils.input_validation import require_int, require_seed
+
+
+class Examples(NamedTuple):
+    """Images of shape (N, channels, height, width), float32, and their labels of shape (N,), int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def take(self, count: int) -> "Examples":
+        """Return the first `count` examples (a view), or all of them if there are fewer."""
+        count = require_int("count", count, minimum=1)
+        return Examples(self.images[:count], self.labels[:count])
+
+    def to(self, device: torch.device | str) -> "Examples":
+        """Return the split on `device`."""
+        return Examples(self.images.to(device), self.labels.to(device))
+
+
+class Splits(NamedTuple):
+    """Train to learn from, validation to choose by, test to look at once."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def require_examples(name: str, value: object) -> Examples:
+    """Return `value` if it is `Examples`, and say what to write where all three splits or bare tensors were given.
+
+    Raises:
+        TypeError: it is not `Examples`.
+    """
+    if isinstance(value, Examples):
+        return value
+    remedy = "choose one of them, such as .train" if isinstance(value, Splits) else "write Examples(images, labels)"
+    raise TypeError(f"{name} must be Examples, got {type(value).__name__}; {remedy}")
+
+
+def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = False) -> Splits:
+    """Load a data set by name and split it.
+
+    MNIST (train 55,000, validation 5,000, test 10,000) comes with the course and needs no network; the digest of each
+    file is checked once per process. "fashion_mnist" and "cifar10" are downloaded by torchvision at the first call.
+
+    Args:
+        name: "mnist", "fashion_mnist" or "cifar10".
+        root: the folder that holds the files; by default `data/<name>` of the course.
+        normalized: shift and scale each channel so that its pixels have mean 0 and standard deviation 1 over the
+            training split. The course's networks take values in [0, 1], as they come without.
+
+    Raises:
+        ValueError: unknown name.
+        DataError: a file is missing, truncated, corrupted or swapped, or cannot be downloaded.
+
+    >>> [len(split.labels) for split in load("mnist")]
+    [55000, 5000, 10000]
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"unknown data set {name!r}; known are {', '.join(sorted(_LOADERS))}")
+    root = ROOT / "data" / name if root is None else Path(root)
+    splits = _LOADERS[name](root)
+    if not normalized:
+        return splits
+    pixels = splits.train.images
+    mean, std = pixels.mean(dim=(0, 2, 3), keepdim=True), pixels.std(dim=(0, 2, 3), keepdim=True)
+    return Splits(*(Examples((s.images - mean) / std, s.labels) for s in splits))
+
+
+def calibration_batches(train: Examples, *, batches: int, batch_size: int, seed: int) -> list[torch.Tensor]:
+    """Draw `batches` disjoint batches of images from the training split, for choosing quantization ranges and the like.
+
+    Returns:
+        A list of tensors of shape (batch_size, channels, height, width).
+
+    Raises:
+        TypeError: `train` is no split, or a number is not an integer.
+        ValueError: more images are asked for than there are, or a number is out of range.
+
+    >>> images = torch.zeros(100, 1, 28, 28)
+    >>> [b.shape[0] for b in calibration_batches(Examples(images, torch.zeros(100)), batches=2, batch_size=8, seed=0)]
+    [8, 8]
+    """
+    require_examples("train", train)
+    batches = require_int("batches", batches, minimum=1)
+    batch_size = require_int("batch_size", batch_size, minimum=1)
+    if batches * batch_size > len(train.images):
+        raise ValueError(f"{batches} batches of {batch_size} images need more than the {len(train.images)} there are")
+    chosen = np.random.default_rng(require_seed(seed)).permutation(len(train.images))[: batches * batch_size]
+    return list(train.images[torch.from_numpy(chosen)].split(batch_size))
+
+
+def _load_mnist(root: Path) -> Splits:
+    return Splits(*(_split(digits.images, digits.labels) for digits in mnist_arrays(root)))
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> Examples:
+    pixels = torch.tensor(images, dtype=torch.float32).div_(255.0)
+    if pixels.ndim == 3:
+        pixels = pixels.unsqueeze(1)  # (N, 28, 28) -> (N, 1, 28, 28)
+    return Examples(pixels, torch.tensor(labels, dtype=torch.int64))
+
+
+# --- larger sets, through torchvision --------------------------------------------------------------------------------
+
+
+def _load_torchvision(class_name: str, root: Path) -> Splits:
+    from torchvision import datasets  # a second to import, and only these sets need it
+
+    data_set = getattr(datasets, class_name)
+    try:
+        train, test = (data_set(str(root), train=flag, download=True) for flag in (True, False))
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise DataError(
+            f"{class_name} is not in {root.name}/ and could not be downloaded ({error}). It needs a network once; "
+            'without one, use load("mnist"), which comes with the course'
+        ) from error
+    images, labels = np.asarray(train.data), np.asarray(train.targets)
+    test_images, test_labels = np.asarray(test.data), np.asarray(test.targets)
+    if images.ndim == 4:  # CIFAR10 keeps its channels last
+        images, test_images = (np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (images, test_images))
+    held_out = held_out_for_validation(labels)
+    return Splits(
+        _split(images[~held_out], labels[~held_out]),
+        _split(images[held_out], labels[held_out]),
+        _split(test_images, test_labels),
+    )
+
+
+_LOADERS = {
+    "mnist": _load_mnist,
+    "fashion_mnist": functools.partial(_load_torchvision, "FashionMNIST"),
+    "cifar10": functools.partial(_load_torchvision, "CIFAR10"),
+}

@@ -1,0 +1,188 @@
+"""Seeds, device, threads, and the stamp of the machine."""
+
+import contextlib
+import functools
+import importlib.metadata
+import os
+import platform
+import random
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+
+from utils.input_validation import require_int, require_seed
+
+if TYPE_CHECKING:
+    import torch
+
+QUIET_VARIABLE = "WORKBOOK_QUIET"
+"""Set to 1 by the runner and by the tests: no progress bars, since outputs are stored or compared."""
+
+
+SIDE_BY_SIDE_VARIABLE = "WORKBOOK_SIDE_BY_SIDE"
+"""Set to 1 by the tests that run two notebooks at a time, which disturb each other's clocks."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and the framework that computes here, PyTorch (every device) or Keras, with one number.
+
+    Two runs of one configuration on one machine are then bit-identical; another processor or thread count may still
+    change the last bits, so trained numbers are compared by tolerance only.
+
+    Args:
+        seed: from 0 to 2**32 - 1, the range NumPy accepts.
+
+    Raises:
+        TypeError, ValueError: `seed` is not an integer of that range.
+
+    >>> import torch
+    >>> seed_everything(0); first = torch.rand(1)
+    >>> seed_everything(0); bool(first == torch.rand(1))
+    True
+    """
+    seed = require_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that still draw from the global generator
+    if computes_with_tensorflow():
+        sys.modules["keras"].utils.set_random_seed(seed)
+        return
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def computes_with_tensorflow() -> bool:
+    """Tell whether this process has loaded TensorFlow and not PyTorch: one kernel never loads both."""
+    return {"tensorflow", "keras"} <= sys.modules.keys() and "torch" not in sys.modules
+
+
+def pick_device(name: str = "auto") -> "torch.device":
+    """Return the device to compute on; where the one asked for is missing, say so and return the CPU.
+
+    Args:
+        name: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps", ...
+
+    Raises:
+        ValueError: PyTorch knows no device of that name.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f'device must be "auto", "cpu", "cuda", "cuda:N" or "mps", got {name!r}') from error
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(device.type, False):
+        print(f"There is no device {name} on this machine: computing on the CPU instead.")
+        return torch.device("cpu")
+    return device
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads inside the block and restore the earlier number after it, whatever happens.
+
+    Raises:
+        TypeError, ValueError: `count` is not a positive integer.
+
+    >>> import torch
+    >>> with torch_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    import torch
+
+    count = require_int("count", count, minimum=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def progress_wanted() -> bool:
+    """Tell whether a progress bar may be drawn: not where outputs are stored or compared."""
+    return os.environ.get(QUIET_VARIABLE, "") in ("", "0")
+
+
+def side_by_side() -> bool:
+    """Tell whether another notebook runs beside this one, so that no time is worth much."""
+    return os.environ.get(SIDE_BY_SIDE_VARIABLE, "") not in ("", "0")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide what a training run gives, for the card of a checkpoint.
+
+    >>> sorted(library_versions())
+    ['numpy', 'safetensors', 'torch']
+    """
+    return {package: importlib.metadata.version(package) for package in ("torch", "numpy", "safetensors")}
+
+
+@functools.cache
+def _processor() -> tuple[str, str]:
+    """Return the processor's name and the instruction sets that matter here, both as text."""
+    import cpuinfo  # takes a second, so only when a stamp is asked for
+
+    info = cpuinfo.get_cpu_info()
+    flags = set(info.get("flags", ()))
+    telling = ("avx2", "fma", "avx512f", "avx512vnni", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd")
+    found = [flag for flag in telling if flag in flags]
+    return info.get("brand_raw") or platform.machine(), " ".join(found) or "not known"
+
+
+def _gpu_and_threads() -> tuple[str, str]:
+    """Return the name of the first GPU ("" where there is none) and the threads in use, of the framework in use."""
+    if computes_with_tensorflow():
+        config = sys.modules["tensorflow"].config
+        threads = config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+        return ", ".join(d.name for d in config.list_physical_devices("GPU")), f"{threads} threads used by TensorFlow"
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return gpu, f"{torch.get_num_threads()} threads used by PyTorch"
+
+
+def environment() -> dict[str, str]:
+    """Return what a reader needs to know about this machine to judge a measurement on it.
+
+    Keys: processor, instruction_sets, cores, memory, gpu, system, python, and the version of each main library.
+
+    >>> environment()["python"] == platform.python_version()
+    True
+    """
+    name, instruction_sets = _processor()
+    gpu, threads = _gpu_and_threads()
+    stamp = {
+        "processor": name,
+        "instruction_sets": instruction_sets,
+        "cores": f"{os.cpu_count()} ({threads})",
+        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "gpu": gpu or "none: everything runs on the CPU",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+    for package in ("torch", "torchvision", "tensorflow", "keras", "numpy"):
+        try:
+            stamp[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            stamp[package] = "not installed"
+    return stamp
+
+
+def environment_stamp() -> str:
+    """Return `environment()` as aligned lines of text, to print at the top of a notebook or a report."""
+    return "\n".join(f"{key.replace('_', ' '):<17}{value}" for key, value in environment().items())

@@ -1,0 +1,154 @@
+"""Processes that train together with TensorFlow: each is told the cluster by TF_CONFIG, as on several machines.
+
+TensorFlow has no launcher such as torchrun: whoever runs it on several machines starts one process on each and sets
+`TF_CONFIG`. `launch_tensorflow` does that on this machine. It imports neither TensorFlow nor PyTorch.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from utils.files import ROOT
+from utils.input_validation import require_int, require_number
+
+LAST_LINES = 8
+"""Of what a worker wrote, shown when it fails."""
+
+REPORT_VARIABLE = "WORKBOOK_WORKER_REPORT"
+"""Names, to a worker, the file that its report goes to."""
+
+
+class TensorFlowWorkerError(RuntimeError):
+    """A worker failed or took too long; the message has the last lines it wrote. None of them is left running."""
+
+
+def cluster_config(ports: list[int], index: int) -> str:
+    """Return the value of TF_CONFIG for one of several workers on this machine.
+
+    Args:
+        ports: one for each worker; all workers must be given the same list.
+        index: which worker this is, from 0.
+
+    Raises:
+        ValueError: there is no such worker.
+
+    >>> cluster_config([2222, 2223], 1)
+    '{"cluster": {"worker": ["127.0.0.1:2222", "127.0.0.1:2223"]}, "task": {"type": "worker", "index": 1}}'
+    """
+    if require_int("index", index) >= len(ports):
+        raise ValueError(f"index must be below the number of workers, {len(ports)}, got {index}")
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+
+
+def launch_tensorflow(script: str, *arguments: object, workers: int, timeout_s: float = 60.0) -> list[Any]:
+    """Run the text of a script in several processes that form one TensorFlow cluster, and return what each reported.
+
+    Each computes on the CPU with one thread. Whatever happens, success, failure, time-out or an interrupt, no process
+    is left behind.
+
+    Args:
+        script: Python; it hands its result back with `report`.
+        arguments: what it finds in `sys.argv`, as text.
+        workers: how many processes.
+        timeout_s: seconds until all must have finished, their start included.
+
+    Returns:
+        the report of each worker, in their order.
+
+    Raises:
+        TensorFlowWorkerError: a worker failed, reported nothing, or time is up; it has the last lines they wrote.
+        SyntaxError: the script is no Python.
+        TypeError, ValueError: a number is of the wrong type or out of range.
+    """
+    ports = free_ports(require_int("workers", workers, minimum=1))
+    require_number("timeout_s", timeout_s, low=0.0)
+    compile(script, "the worker's script", "exec")
+    started: list[subprocess.Popen] = []
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as logs:
+        folder = Path(name)
+        try:
+            for index in range(workers):
+                log = logs.enter_context((folder / f"worker{index}.log").open("wb"))
+                started.append(
+                    subprocess.Popen(
+                        [sys.executable, "-c", script, *map(str, arguments)],
+                        env=_environment(ports, index, folder / f"worker{index}.json"),
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+            _wait(started, folder, timeout_s)
+        finally:
+            for process in started:
+                process.kill()  # nothing happens to one that has ended
+                process.wait()
+        return [_report_of(folder, index) for index in range(workers)]
+
+
+def report(value: Any) -> None:
+    """Hand `value` to whoever launched this worker.
+
+    Raises:
+        TypeError: JSON has no form for it.
+        RuntimeError: the worker was not started by `launch_tensorflow`.
+    """
+    if REPORT_VARIABLE not in os.environ:
+        raise RuntimeError("nobody waits for this report: start the worker with launch_tensorflow")
+    Path(os.environ[REPORT_VARIABLE]).write_text(json.dumps(value), encoding="utf-8")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports of this machine that are free at the moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _environment(ports: list[int], index: int, report_file: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "TF_CONFIG": cluster_config(ports, index),
+        "CUDA_VISIBLE_DEVICES": "-1",  # two processes would fight for one GPU's memory
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        REPORT_VARIABLE: str(report_file),
+    }
+
+
+def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float) -> None:
+    """Wait for all; one that fails ends the wait at once, since the others would wait for it in vain."""
+    deadline = time.monotonic() + timeout_s
+    while any(process.poll() is None for process in started):
+        for index, process in enumerate(started):
+            if process.poll():
+                raise TensorFlowWorkerError(f"worker {index} failed:{_last_lines(folder, index)}")
+        if time.monotonic() > deadline:
+            lines = "".join(_last_lines(folder, index) for index in range(len(started)))
+            raise TensorFlowWorkerError(f"{len(started)} workers did not finish within {timeout_s:g} s{lines}")
+        time.sleep(0.05)
+    for index, process in enumerate(started):
+        if process.returncode:
+            raise TensorFlowWorkerError(f"worker {index} failed:{_last_lines(folder, index)}")
+
+
+def _report_of(folder: Path, index: int) -> Any:
+    path = folder / f"worker{index}.json"
+    if not path.exists():
+        raise TensorFlowWorkerError(f"worker {index} reported nothing:{_last_lines(folder, index)}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _last_lines(folder: Path, index: int) -> str:
+    text = (folder / f"worker{index}.log").read_text(encoding="utf-8", errors="replace")
+    return "".join(f"\n  {line}" for line in text.strip().splitlines()[-LAST_LINES:])

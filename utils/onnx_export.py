@@ -1,0 +1,524 @@
+"""Out of PyTorch's eager mode: ONNX files, ONNX Runtime sessions, int8 by calibration, and compiled networks.
+
+Each of the forms behaves like the network it came from, a module from a float tensor to a float tensor, so that
+`training.evaluate` and `timing.latencies` take it as they take any network.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from utils.input_validation import require_int, require_module, require_tensor
+
+if TYPE_CHECKING:
+    import onnx
+
+METHODS = ("minmax", "percentile", "entropy")
+"""How ONNX Runtime can choose the range of an activation from what calibration saw."""
+
+
+class ExportError(RuntimeError):
+    """A file is no network that ONNX Runtime can run, or a network has no form outside of PyTorch."""
+
+
+class CompilerUnavailableError(RuntimeError):
+    """There is no C++ compiler, or no Python headers for it, so nothing can be compiled on this machine."""
+
+
+def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Path:
+    """Write a network to one ONNX file, in evaluation mode, for any batch size.
+
+    The exporter traces the network once (`torch.export`) and folds each batch norm into the convolution in front of it.
+    What it notes about every operation, lines of source with their paths among it, is removed: it is no part of the
+    network, differs between machines, and can take more bytes than the weights of a small network.
+
+    Args:
+        model: the network; its mode is restored afterwards.
+        example: one input or more, of shape (N, ...); only its shape behind N and its dtype matter.
+        path: where to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError, ValueError: `model` is no network or `example` no float tensor with a batch dimension.
+        ExportError: the network cannot be traced, or the file not be written.
+    """
+    require_module("model", model)
+    path, example = Path(path), _require_batch("example", example)
+    two = torch.zeros(2, *example.shape[1:], dtype=example.dtype)  # a batch of 1 would be taken for a constant
+    copied = copy.deepcopy(model).cpu().eval()
+    try:
+        with quiet():
+            torch.onnx.export(
+                copied,
+                (two,),
+                path,
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=False,
+                verbose=False,
+            )
+        _strip_notes(path)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {reason}") from error
+    return path
+
+
+def _strip_notes(path: Path) -> None:
+    import onnx
+
+    network = onnx.load(path)
+    graph = network.graph
+    for part in (graph, *graph.input, *graph.output, *graph.node, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(network, path)
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file as a network on the CPU: a float32 tensor of shape (N, ...) in, a float32 tensor out.
+
+    It has no parameters and cannot be trained.
+
+    Args:
+        path: an ONNX file with one input and one output.
+        threads: of ONNX Runtime, within one operation.
+        optimized: False leaves the graph as the file has it, so that a quantized file is computed in float32 with
+            rounding in between (the simulation) and not by integer kernels.
+
+    Raises:
+        ExportError: the file is missing or damaged, or has another number of inputs or outputs.
+        TypeError, ValueError: `threads` is no positive integer.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int = 1, optimized: bool = True):
+        super().__init__()
+        import onnxruntime  # here and not above: whoever does not use it does not wait for it
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ExportError(f"there is no file {self.path.name}; write one with export_onnx(model, example, path)")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = require_int("threads", threads, minimum=1)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(self.path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have no common base below Exception
+            raise ExportError(
+                f"{self.path.name} is no ONNX file that ONNX Runtime can run; is it damaged? It says: {error}"
+            ) from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+            raise ExportError(f"{self.path.name} must have one float input and one output")
+        self._input, self._shape = inputs[0].name, ("N", *inputs[0].shape[1:])
+        self._outputs, self._run = [outputs[0].name], self._session.run
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the outputs.
+
+        Raises:
+            TypeError: `x` is no float32 tensor.
+            ValueError: it has another shape than the file asks for, or is an empty batch.
+        """
+        _require_input(self.path.name, x, self._shape)
+        (output,) = self._run(self._outputs, {self._input: x.detach().numpy()})
+        return torch.from_numpy(output)
+
+    def extra_repr(self) -> str:
+        """Name the file in the module's text."""
+        return self.path.name
+
+
+def quantize_onnx_static(
+    source: str | Path,
+    target: str | Path,
+    calibration_batches: Iterable[torch.Tensor],
+    *,
+    per_channel: bool = True,
+    reduce_range: bool = True,
+    method: str = "minmax",
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> Path:
+    """Quantize an ONNX file to int8 with fixed ranges: unsigned activations, signed weights, QuantizeLinear pairs.
+
+    Args:
+        source: a float32 file, as `export_onnx` writes it.
+        target: where to write.
+        calibration_batches: float tensors of the training split; they decide the ranges of the activations.
+        per_channel: one scale for each output channel of a weight, or one for the whole tensor.
+        reduce_range: weights of 7 bits, -64 to 63. Without them the sum of two products can exceed 16 bits, which
+            saturates on x86 processors without VNNI, so that only with True the file is right on every machine.
+        method: one of `METHODS`.
+        ranges: lowest and highest value for some activations by name, instead of what `method` finds.
+
+    Raises:
+        TypeError, ValueError: no batches, an unknown method, a range that is none.
+        ExportError: `source` is missing or damaged.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+    model = OnnxModel(source)  # tells a missing or damaged file
+    reader = _Reader(model, calibration_batches)
+    methods = dict(zip(METHODS, ("MinMax", "Percentile", "Entropy"), strict=True))
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        preprocessed = _preprocessed(source, folder)
+        if unknown := (ranges or {}).keys() - _activations(onnx.load(preprocessed)):
+            raise ValueError(
+                f"{Path(source).name} has no activation {min(unknown)!r}; activation_ranges gives the names"
+            )
+        quantize_static(
+            preprocessed,
+            Path(target),
+            reader,
+            per_channel=per_channel,
+            reduce_range=reduce_range,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=getattr(CalibrationMethod, methods[method]),
+            extra_options={"TensorQuantOverrides": _overrides(ranges or {})},
+        )
+    return Path(target)
+
+
+def activation_ranges(
+    source: str | Path, batches: Iterable[torch.Tensor], choose: Callable[[torch.Tensor], tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Choose a range for each activation of an ONNX file by a function of our own, for `quantize_onnx_static`.
+
+    Args:
+        source: a float32 file, as `export_onnx` writes it.
+        batches: float tensors of the training split.
+        choose: takes all values of one activation, a float tensor, and returns the lowest and highest to keep.
+
+    Returns:
+        A range for each float value that flows between two operations, the input and the output included.
+
+    Raises:
+        TypeError, ValueError: no batches, or none that fit.
+        ExportError: `source` is missing or damaged.
+    """
+    import onnx
+    import onnxruntime
+
+    model = OnnxModel(source)  # tells a missing or damaged file
+    reader = _Reader(model, batches)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        graph_model = onnx.load(_preprocessed(source, folder))
+    outputs = {value.name for value in graph_model.graph.output}
+    names = sorted(_activations(graph_model) - {model._input})
+    for name in names:
+        if name not in outputs:
+            graph_model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(graph_model.SerializeToString(), providers=["CPUExecutionProvider"])
+    seen: dict[str, list[torch.Tensor]] = {name: [] for name in (model._input, *names)}
+    while (feed := reader.get_next()) is not None:
+        found = {**feed, **dict(zip(names, session.run(names, feed), strict=True))}
+        for name, values in seen.items():
+            values.append(torch.from_numpy(found[name]).flatten())
+    chosen = {name: choose(torch.cat(values)) for name, values in seen.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in chosen.items()}
+
+
+def quantize_onnx_dynamic(source: str | Path, target: str | Path, *, per_channel: bool = False) -> Path:
+    """Quantize the weights of an ONNX file to uint8; the ranges of the activations are found anew for each input.
+
+    Raises:
+        ExportError: `source` is missing or damaged.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    OnnxModel(source)  # tells a missing or damaged file
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        quantize_dynamic(
+            _preprocessed(source, folder), Path(target), per_channel=per_channel, weight_type=QuantType.QUInt8
+        )
+    return Path(target)
+
+
+def compiler_available() -> bool:
+    """Tell whether `torch.compile` can work here: it needs a C++ compiler and the headers of this Python.
+
+    PyTorch's own search is asked, which takes the compiler that the variable CXX names, else g++ (cl on Windows).
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    try:
+        return bool(get_cpp_compiler()) and headers.is_file()
+    except (InvalidCxxCompiler, RuntimeError, OSError):
+        return False
+
+
+class CompiledModel(nn.Module):
+    """A compiled network for inputs of one shape, on the CPU; made by `compiled`.
+
+    A larger batch is cut into pieces and a smaller one filled up with zeros, so that nothing is ever compiled again.
+    """
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]):
+        super().__init__()
+        self._function, self._shape = (function,), shape  # in a tuple: not a part that train() and eval() reach
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the outputs for a float32 tensor of shape (N, ...).
+
+        Raises:
+            TypeError: `x` is no float32 tensor.
+            ValueError: it has another shape behind N than what was compiled, or is an empty batch.
+        """
+        _require_input("the compiled network", x, ("N", *self._shape[1:]))
+        if x.shape == self._shape:
+            return self._call(x)
+        size = self._shape[0]
+        pieces = [torch.cat([p, p.new_zeros(size - len(p), *p.shape[1:])]) for p in x.split(size)]
+        return torch.cat([self._call(piece) for piece in pieces])[: len(x)]
+
+    def _call(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(False), torch.no_grad():  # always the mode it was compiled in, or it would be again
+            return self._function[0](x)
+
+
+def compiled(model: nn.Module, example: torch.Tensor, *, freezing: bool = True) -> nn.Module:
+    """Compile a network with `torch.compile` for inputs of the shape of `example`, in evaluation mode.
+
+    It takes from some seconds to half a minute, which is spent here and not at the first call.
+
+    Args:
+        model: the network, or what `pt2e_int8` returned; it is copied.
+        example: a batch of the size that is wanted.
+        freezing: treat the weights as constants, which lets the compiler fold batch norms and lay out weights anew.
+
+    Raises:
+        CompilerUnavailableError: there is no compiler, see `compiler_available`, or it fails.
+        TypeError, ValueError: `model` is no network or `example` no float tensor with a batch dimension.
+    """
+    require_module("model", model)
+    example = _require_batch("example", example)
+    if not compiler_available():
+        raise CompilerUnavailableError(
+            "torch.compile needs a C++ compiler and Python's headers, and finds none; "
+            "install g++ (on Windows: cl) or name yours in the variable CXX"
+        )
+    from torch._inductor import config
+    from torch._inductor.exc import CppCompileError, InductorError
+
+    function = model.graph_module if isinstance(model, Pt2eModel) else copy.deepcopy(model).eval()
+    settings = {"freezing": freezing, "cpp.vec_isa_ok": True, "compile_threads": 1}  # no probing, no pool
+    function = torch.compile(function, dynamic=False, fullgraph=True)
+    wrapped = CompiledModel(function, tuple(example.shape))
+    with quiet(), config.patch(settings):
+        try:
+            wrapped(example)
+        except (InductorError, CppCompileError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CompilerUnavailableError(f"the C++ compiler fails on what PyTorch wrote: {reason}") from error
+    return wrapped
+
+
+class Pt2eModel(nn.Module):
+    """A network quantized in the exported graph, not yet compiled: slow, and the same numbers; made by `pt2e_int8`."""
+
+    def __init__(self, graph_module: nn.Module, shape: tuple[int, ...]):
+        super().__init__()
+        self._graph, self._shape = (graph_module,), shape  # in a tuple: an exported graph refuses train() and eval()
+
+    @property
+    def graph_module(self) -> nn.Module:
+        """The graph that `torch.compile` takes."""
+        return self._graph[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the outputs for a float32 tensor of shape (N, ...)."""
+        _require_input("the quantized network", x, ("N", *self._shape[1:]))
+        with torch.no_grad():
+            return self.graph_module(x)
+
+
+def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor], *, reduce_range: bool = True) -> Pt2eModel:
+    """Quantize a network by torchao's PT2E flow for x86 processors: export, observe, calibrate, convert.
+
+    The weights take 8 bits per channel, the activations 8 bits, or 7 with `reduce_range`. Give the result to
+    `compiled` to get integer kernels.
+
+    Args:
+        model: the network, without quantization.
+        calibration_batches: float tensors of the training split; they decide the ranges of the activations.
+        reduce_range: activations of 7 bits, so that no sum of two products exceeds 16 bits; see
+            `quantize_onnx_static`, which takes the bit from the weights instead.
+
+    Raises:
+        TypeError, ValueError: no network, or no batches of float tensors.
+        ExportError: the network cannot be traced.
+    """
+    require_module("model", model)
+    batches = [_require_batch("a calibration batch", batch) for batch in calibration_batches]
+    if not batches:
+        raise ValueError(_NO_BATCHES)
+    with quiet():
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+        two = torch.zeros(2, *batches[0].shape[1:])
+        batch = torch.export.Dim("batch", min=1, max=2**16)
+        try:
+            exported = torch.export.export(copy.deepcopy(model).eval(), (two,), dynamic_shapes=({0: batch},))
+        except Exception as error:  # tracing runs the network's own code
+            raise ExportError(f"{type(model).__name__} cannot be exported: {error}") from error
+        quantizer = x86.X86InductorQuantizer()
+        quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
+        prepared = prepare_pt2e(exported.module(), quantizer)
+        with torch.no_grad():
+            for images in batches:
+                prepared(images)
+        return Pt2eModel(convert_pt2e(prepared), tuple(two.shape))
+
+
+_NO_BATCHES = "calibration_batches is empty: the ranges of the activations need at least one batch"
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Return a copy in which each batch norm is folded into the convolution or linear layer in front of it.
+
+    A batch norm in evaluation mode computes gamma (y - mean) / sqrt(variance + eps) + beta for each channel, which is
+    linear in y = W x + c, so that W' = W gamma / sqrt(variance + eps) and c' = (c - mean) gamma / sqrt(...) + beta
+    compute both at once (Jacob et al., 2018, section 3.2). The batch norm's place is taken by an identity.
+
+    Which layer stands in front of which is read off the network's traced graph, not off the order of definition. A
+    batch norm that follows no such layer, or one whose output is read elsewhere too, stays.
+
+    Raises:
+        TypeError: `model` is no network.
+        ExportError: the network cannot be traced by `torch.fx`.
+    """
+    folded = copy.deepcopy(require_module("model", model)).eval()
+    try:
+        graph = torch.fx.symbolic_trace(folded).graph
+    except Exception as error:  # tracing runs the network's own code
+        raise ExportError(f"{type(model).__name__} cannot be traced, so its layers are not known: {error}") from error
+    calls = [node.target for node in graph.nodes if node.op == "call_module"]
+    for node in graph.nodes:
+        front = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(front, torch.fx.Node) or front.op != "call_module" or len(front.users) != 1:
+            continue
+        layer, norm = folded.get_submodule(front.target), folded.get_submodule(node.target)
+        once = calls.count(front.target) == calls.count(node.target) == 1
+        if once and isinstance(norm, _NORMS) and isinstance(layer, _FOLDABLE) and norm.track_running_stats:
+            _fold(layer, norm)
+            folded.set_submodule(str(node.target), nn.Identity())
+    return folded.train(model.training)
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Linear)
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
+    """Fold `norm` into `layer`, in place."""
+    with torch.no_grad():
+        gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight
+        beta = torch.zeros_like(norm.running_mean) if norm.bias is None else norm.bias
+        factor = gamma / torch.sqrt(norm.running_var + norm.eps)  # (channels,)
+        bias = torch.zeros_like(norm.running_mean) if layer.bias is None else layer.bias
+        layer.bias = nn.Parameter((bias - norm.running_mean) * factor + beta)
+        layer.weight = nn.Parameter(layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+
+
+class _Reader:
+    """Gives the calibration batches one by one, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, model: OnnxModel, batches: Iterable[torch.Tensor]):
+        self._name = model._input
+        self._batches = [require_tensor("a calibration batch", batch) for batch in batches]
+        if not self._batches:
+            raise ValueError(_NO_BATCHES)
+        model(self._batches[0])  # tells a wrong shape or dtype
+        self._left = iter(self._batches)
+
+    def get_next(self) -> dict | None:
+        batch = next(self._left, None)
+        return None if batch is None else {self._name: batch.detach().cpu().numpy()}
+
+
+def _overrides(ranges: Mapping[str, tuple[float, float]]) -> dict[str, list[dict]]:
+    """Write ranges the way ONNX Runtime takes them."""
+    import numpy as np
+
+    for name, (low, high) in ranges.items():
+        if not low <= high:
+            raise ValueError(f"the range of {name!r} must be (lowest, highest), got ({low}, {high})")
+    return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
+
+
+def _activations(model: "onnx.ModelProto") -> set[str]:
+    """Return the names of the float values that flow through the graph, the input and the output included."""
+    graph, float_type = model.graph, 1  # onnx.TensorProto.FLOAT
+    described = (*graph.input, *graph.output, *graph.value_info)
+    floats = {value.name for value in described if value.type.tensor_type.elem_type == float_type}
+    return floats & ({name for node in graph.node for name in node.output} | {value.name for value in graph.input})
+
+
+def _preprocessed(source: str | Path, folder: str) -> Path:
+    """Write the graph with its shapes inferred and its constants folded, as quantization wants it; return the path."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    path = Path(folder) / "preprocessed.onnx"
+    quant_pre_process(Path(source), path)
+    return path
+
+
+def _require_batch(name: str, value: object) -> torch.Tensor:
+    if require_tensor(name, value).ndim < 2:
+        raise ValueError(f"{name} must have a batch dimension and at least one more, got {tuple(value.shape)}")
+    return value
+
+
+def _require_input(whose: str, x: object, wanted: tuple) -> None:
+    """Check that `x` is a float32 tensor on the CPU of the wanted shape, whose first size may be any of at least 1."""
+    if isinstance(x, torch.Tensor) and x.dtype == torch.float32 and x.shape[1:] == wanted[1:] and len(x) and x.is_cpu:
+        return  # this comes before every call and is timed with it
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"x must be a torch.Tensor, got {type(x).__name__}")
+    if x.dtype != torch.float32:
+        raise TypeError(f"x must be float32, got {x.dtype}; convert it with .float()")
+    if not x.is_cpu:
+        raise ValueError(f"x must be on the CPU, got {x.device}; move it with .cpu()")
+    shape = ", ".join(map(str, wanted))
+    raise ValueError(f"{whose} takes inputs of shape ({shape}), N at least 1, got {tuple(x.shape)}")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries print, log below errors, and warn of inside the block, mostly about their own code."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

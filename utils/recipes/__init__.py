@@ -1,0 +1,1 @@
+"""How the networks in `data/checkpoints/` were trained; `python -m utils checkpoints` lists and trains them."""
