@@ -78,6 +78,18 @@ def require_number(name: str, value: object, *, low: float, high: float = float(
     return float(value)
 
 
+def require_positive(name: str, value: object) -> float:
+    """Return `value` as a finite float above 0.
+
+    >>> require_positive("bandwidth", 1e9)
+    1000000000.0
+    """
+    number = require_number(name, value, low=0.0)
+    if number == 0.0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return number
+
+
 def require_fraction(name: str, value: object) -> float:
     """Return `value` as a float in [0, 1]; the remedy for the commonest slip, a percentage, is in the message.
 
