@@ -32,7 +32,6 @@ from utils.keras_models import (
     to_litert,
     to_rgb,
 )
-from utils.recipes import keras_mobilenet
 
 GENERATOR = np.random.default_rng(0)
 
@@ -233,26 +232,6 @@ def test_what_is_no_model_is_refused(tmp_path):
 # --- MobileNetV2 ------------------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_mobilenet_fits_and_was_trained_by_its_recipe():
-    card = json.loads((keras_models.KERAS_CHECKPOINTS / "MobileNetV2.json").read_text(encoding="utf-8"))
-    assert card["recipe"] == keras_mobilenet.KERAS_RECIPES["MobileNetV2"]
-    assert card["bytes"] < 1_750_000
-    model = load_mobilenet()
-    assert model.input_shape == (None, 32, 32, 3)
-    assert card["parameters"] == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    validation = mnist_arrays()[1]
-    assert accuracy(as_graph(model), validation.images[:1000], validation.labels[:1000]) > 0.98
-
-
-@pytest.mark.slow
-def test_the_shipped_mobilenet_is_as_good_as_its_card_says():
-    card = json.loads((keras_models.KERAS_CHECKPOINTS / "MobileNetV2.json").read_text(encoding="utf-8"))
-    graph, (_, validation, test) = as_graph(load_mobilenet()), mnist_arrays()
-    assert abs(accuracy(graph, *validation) - card["validation_accuracy"]) <= 3 / 5000
-    assert abs(accuracy(graph, *test) - card["test_accuracy"]) <= 3 / 10_000
-    assert card["test_accuracy"] >= 0.99
-
-
 def test_an_unknown_name_of_weights_is_refused():
     with pytest.raises(ValueError, match='"mnist" or "imagenet"'):
         load_mobilenet("cifar")
@@ -272,29 +251,9 @@ def test_other_features_get_a_layer_for_the_digits(monkeypatch):
     assert accuracy(as_graph(load_mobilenet("imagenet")), validation.images[:500], validation.labels[:500]) > 0.5
 
 
-def test_training_follows_the_recipe(monkeypatch):
-    """In a small network of the same kind of layers: tracing MobileNetV2's training would take most of a minute."""
-    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=4), keras.layers.BatchNormalization()]
-    layers += [keras.layers.ReLU(), keras.layers.Flatten(), keras.layers.Dense(10)]
-    monkeypatch.setattr(keras_mobilenet, "build_mobilenet", lambda: keras.Sequential(layers))
-    digits = Digits(*(a[:300] for a in mnist_arrays()[0]))
-    recipe = keras_mobilenet.KERAS_RECIPES["MobileNetV2"] | {"epochs": 2}
-    model = keras_mobilenet.fit_mobilenet(digits, recipe)
-    assert model.optimizer.iterations == 6  # two epochs of 300 digits in batches of 128
-    assert float(model.optimizer.learning_rate) < 1e-6
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert [layer.momentum for layer in norms] == [0.9]
-    assert all(np.isfinite(weight).all() for weight in model.get_weights())
-
-
-def test_an_unknown_recipe_is_refused():
-    with pytest.raises(ValueError, match="there are: MobileNetV2"):
-        keras_mobilenet.train_keras_checkpoint("MobileNetV3")
-
-
 def test_an_epoch_shows_every_digit_once_moved_by_at_most_a_pixel():
     digits = Digits(*(a[:50] for a in mnist_arrays()[0]))
-    batches = keras_mobilenet.ShiftedDigits(digits, 16, seed=0)
+    batches = keras_models.ShiftedDigits(digits, 16, seed=0)
     assert len(batches) == 4
     shown = np.concatenate([batches[i][0] for i in range(4)])
     labels = np.concatenate([batches[i][1] for i in range(4)])

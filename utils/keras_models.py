@@ -7,6 +7,7 @@ channels), PyTorch as (N, channels, height, width).
 
 import contextlib
 import logging
+import math
 import os
 import tempfile
 import warnings
@@ -20,7 +21,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from utils.checkpoint_files import CHECKPOINTS, CheckpointError, read_checkpoint, write_checkpoint
-from utils.dataset_files import mnist_arrays
+from utils.dataset_files import Digits, mnist_arrays
 from utils.input_validation import require_int
 
 
@@ -345,3 +346,41 @@ class LiteModel:
         self._interpreter.set_tensor(self._input, images)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+class ShiftedDigits(keras.utils.PyDataset):
+    """Batches of digits for MobileNetV2, in a new order and each shifted anew by up to one pixel in every epoch."""
+
+    def __init__(self, digits: Digits, batch_size: int, seed: int):
+        super().__init__()
+        self.digits = digits
+        self.batch_size = batch_size
+        self.generator = np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        """Draw the order and the shifts of the next epoch."""
+        self.order = self.generator.permutation(len(self.digits.labels))
+        self.images = _random_shifts(self.digits.images, self.generator)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.order) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return to_rgb(self.images[chosen]), self.digits.labels[chosen].astype(np.int64)
+
+
+def _random_shifts(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return the images (N, 28, 28), each shifted by -1, 0 or 1 pixels in both directions; zeros come in."""
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    shifted = np.empty_like(images)
+    drawn = generator.integers(0, 9, len(images))
+    for number in range(9):
+        top, left = divmod(number, 3)
+        here = drawn == number
+        shifted[here] = padded[here][:, top : top + 28, left : left + 28]
+    return shifted
