@@ -1,11 +1,9 @@
-"""Workers end whatever happens, all-reduces agree with a plain sum, shards cover a batch, the cost model fits."""
+"""Workers end whatever happens, shards cover a batch, gradients add up, training goes on from a checkpoint."""
 
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
@@ -19,85 +17,6 @@ from torch.nn import functional as F
 from utils import data_parallel
 from utils.data_parallel import WorkerError, launch
 
-# --- all-reduce: workers are threads, links are queues, so that many shapes can be tried quickly ----------------------
-
-
-class QueueLinks(data_parallel.Links):
-    def __init__(self, process_rank, queues):
-        self.process_rank, self.world_size, self.bytes_sent = process_rank, len(queues), 0
-        self.queues = queues  # queues[to][source]
-
-    def send(self, values, to):
-        self.queues[to][self.process_rank].put(values.clone())
-        self.bytes_sent += values.nbytes
-
-    def receive(self, like, source):
-        values = self.queues[self.process_rank][source].get(timeout=10)
-        assert values.shape == like.shape
-        return values
-
-    def pass_on(self, values, like):
-        self.send(values, (self.process_rank + 1) % self.world_size)
-        return self.receive(like, (self.process_rank - 1) % self.world_size)
-
-
-def all_reduce_in_threads(all_reduce, shares):
-    n = len(shares)
-    queues = [[queue.Queue() for _ in range(n)] for _ in range(n)]
-    links = [QueueLinks(i, queues) for i in range(n)]
-    totals = [None] * n
-
-    def run(i):
-        totals[i] = all_reduce(shares[i], links[i])
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return totals, [link.bytes_sent for link in links]
-
-
-def numbers(n, count, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return list(torch.randint(-50, 51, (n, count), generator=generator).float())
-
-
-every_way = pytest.mark.parametrize("name", data_parallel.ALL_REDUCES)
-
-
-@every_way
-@given(n=st.integers(1, 9), count=st.integers(1, 30), seed=st.integers(0, 99))
-def test_all_reduce_is_the_sum_on_every_worker_and_changes_no_input(name, n, count, seed):
-    shares = numbers(n, count, seed)
-    before = [share.clone() for share in shares]
-    totals, sent = all_reduce_in_threads(data_parallel.ALL_REDUCES[name], shares)
-    assert all(torch.equal(total, torch.stack(before).sum(dim=0)) for total in totals)
-    assert all(torch.equal(share, old) for share, old in zip(shares, before, strict=True))
-    assert sum(sent) == 2 * (n - 1) * 4 * count  # bytes: the same in all, however they are spread
-
-
-@given(n=st.integers(2, 8), piece=st.integers(1, 5))
-def test_a_ring_sends_two_times_n_minus_one_pieces(n, piece):
-    _, sent = all_reduce_in_threads(data_parallel.ring_all_reduce, numbers(n, n * piece))
-    assert sent == [2 * (n - 1) * piece * 4] * n
-
-
-@given(n=st.integers(1, 20))
-def test_nobody_in_a_tree_sends_more_than_three_vectors(n):
-    _, sent = all_reduce_in_threads(data_parallel.tree_all_reduce, numbers(n, 2))
-    assert max(sent) <= 3 * 8
-
-
-@every_way
-def test_all_reduce_keeps_shape_and_dtype_and_gives_all_workers_the_same_bits(name):
-    shares = [torch.rand(3, 5, 2, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(5)]
-    totals, _ = all_reduce_in_threads(data_parallel.ALL_REDUCES[name], shares)
-    assert totals[0].dtype == torch.float64
-    assert all(torch.equal(total, totals[0]) for total in totals)
-    torch.testing.assert_close(totals[0], sum(shares))
-
-
 # --- shards and gradients --------------------------------------------------------------------------------------------
 
 
@@ -106,17 +25,8 @@ def test_shards_cover_a_batch_once_and_differ_by_one_at_most(count, n):
     shards = [data_parallel.shard(torch.arange(count), i, n) for i in range(n)]
     assert torch.equal(torch.cat(shards), torch.arange(count))
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
-
-
-def test_a_shard_that_does_not_exist():
-    with pytest.raises(ValueError, match="process_rank must be below world_size, 2, got 2"):
-        data_parallel.shard(torch.ones(4), 2, 2)
-    with pytest.raises(ValueError, match="world_size must be at least 1"):
-        data_parallel.shard(torch.ones(4), 0, 0)
-    with pytest.raises(ValueError, match="a single number"):
-        data_parallel.shard(torch.tensor(1.0), 0, 1)
-    with pytest.raises(TypeError, match=r"values must be a .*Tensor, got list"):
-        data_parallel.shard([1, 2], 0, 1)
+    with pytest.raises(ValueError, match=f"process_rank must be below world_size, {n}, got {n}"):
+        data_parallel.shard(torch.arange(count), n, n)
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 99))
@@ -138,16 +48,12 @@ def test_weighted_mean_of_shard_gradients_is_the_gradient_of_the_batch(sizes, se
 def test_gradient_vector_names_what_has_none():
     with pytest.raises(ValueError, match="weight has no gradient; call backward first"):
         data_parallel.gradient_vector(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="model must be"):
-        data_parallel.gradient_vector(torch.ones(2))
 
 
-def test_distance():
-    assert data_parallel.distance(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]) + 1) == pytest.approx(0.5**0.5)
+def test_distance_is_relative_and_broadcasts_nothing():
+    assert data_parallel.distance(torch.tensor([1.0, 0.0]), torch.ones(2)) == pytest.approx(0.5**0.5)
     with pytest.raises(ValueError, match="shapes differ"):
-        data_parallel.distance(torch.ones(2), torch.ones(3))
-    with pytest.raises(ValueError, match="only zeros"):
-        data_parallel.distance(torch.ones(2), torch.zeros(2))
+        data_parallel.distance(torch.ones(1), torch.ones(3))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -174,59 +80,8 @@ def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, kind):
         _step(again, optimizer_again)
     assert torch.equal(model.weight, again.weight)
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
-
-
-def test_without_a_checkpoint_training_begins_at_the_start(tmp_path):
-    model = nn.Linear(3, 2)
-    before = model.weight.clone()
-    assert data_parallel.load_state(tmp_path / "none.pt", model, torch.optim.Adam(model.parameters())) == 0
-    assert torch.equal(model.weight, before)
-
-
-# --- cost model ------------------------------------------------------------------------------------------------------
-
-
-@given(start=st.floats(1e-6, 1e-2), slope=st.floats(1e-12, 1e-6))
-def test_a_line_without_noise_is_found(start, slope):
-    amounts = [0, 1e3, 1e5, 1e6]
-    line = data_parallel.fit_line(amounts, [start + slope * a for a in amounts])
-    assert line.start == pytest.approx(start, rel=1e-6)
-    assert line.slope == pytest.approx(slope, rel=1e-3, abs=1e-15)
-
-
-@given(seconds=st.lists(st.floats(1e-6, 10), min_size=2, max_size=6))
-def test_a_fitted_line_has_no_negative_part(seconds):
-    line = data_parallel.fit_line(range(1, len(seconds) + 1), seconds)
-    assert line.start >= 0
-    assert line.slope >= 0
-
-
-@pytest.mark.parametrize(
-    ("amounts", "seconds"),
-    [([1], [1]), ([1, 1], [1, 2]), ([1, 2], [1]), ([1, 2], [0, 1]), ([1, 2], [1, float("nan")]), ([-1, 2], [1, 1])],
-)
-def test_a_line_needs_sound_measurements(amounts, seconds):
-    with pytest.raises(ValueError):
-        data_parallel.fit_line(amounts, seconds)
-
-
-@given(n=st.integers(1, 2000))
-def test_a_ring_takes_less_than_twice_the_bytes_and_time_for_every_message(n):
-    free = data_parallel.ring_seconds(1e6, n, startup_s=0.0, bandwidth=1e6)
-    assert free == pytest.approx(2 * (n - 1) / n)
-    started = data_parallel.ring_seconds(1e6, n, startup_s=1e-3, bandwidth=1e6)
-    assert started == pytest.approx(free + 2 * (n - 1) * 1e-3)
-
-
-def test_cost_model_refuses_nonsense():
-    with pytest.raises(ValueError, match="bandwidth must be above 0"):
-        data_parallel.ring_seconds(1.0, 2, startup_s=0.0, bandwidth=0.0)
-    with pytest.raises(ValueError, match="world_size must be at least 1"):
-        data_parallel.ring_seconds(1.0, 0, startup_s=0.0, bandwidth=1.0)
-    with pytest.raises(ValueError, match="overlap must be between 0 and 1"):
-        data_parallel.step_seconds(1.0, 1.0, overlap=2.0)
-    with pytest.raises(ValueError, match="together_s must be above 0"):
-        data_parallel.efficiency(1.0, 0.0, 2)
+    assert data_parallel.load_state(tmp_path / "none.pt", again, optimizer_again) == 0
+    assert torch.equal(model.weight, again.weight)
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -236,6 +91,7 @@ import os, sys, time
 from pathlib import Path
 from torch import distributed as dist
 from utils import data_parallel
+from utils.all_reduce import ALL_REDUCES, Links
 
 folder = Path(sys.argv[1])
 
@@ -251,8 +107,7 @@ ALL_THREE = """
         values = torch.randint(-9, 10, (count,), generator=generator).float().to(worker.device)
         library = values.clone()
         dist.all_reduce(library)
-        ways = data_parallel.ALL_REDUCES.values()
-        equal.append(all(torch.equal(way(values, data_parallel.Links()), library) for way in ways))
+        equal.append(all(torch.equal(way(values, Links()), library) for way in ALL_REDUCES.values()))
     who = {"rank": worker.process_rank, "size": worker.world_size}
     data_parallel.report(who | {"equal": equal, "given": sys.argv[2:]})
 """
@@ -426,21 +281,15 @@ def test_two_nodes_meet_on_this_machine(script, tmp_path):
     nobody_left(tmp_path)
 
 
-def test_misuse_is_a_clear_error(tmp_path, monkeypatch):
+def test_what_runs_without_its_other_half_says_how_to_start_it(tmp_path, monkeypatch):
     monkeypatch.delenv(data_parallel.FOLDER_VARIABLE, raising=False)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     with pytest.raises(FileNotFoundError, match="there is no script nothing"):
         launch(tmp_path / "nothing.py", world_size=1)
-    with pytest.raises(ValueError, match="world_size must be at least 1"):
-        launch(tmp_path / "nothing.py", world_size=0)
-    with pytest.raises(ValueError, match="timeout_s must be above 0"):
-        launch(tmp_path / "nothing.py", world_size=1, timeout_s=0)
     with pytest.raises(RuntimeError, match="start it with torchrun"), data_parallel.join():
         pass
     with pytest.raises(RuntimeError, match="nobody waits"):
         data_parallel.report(1)
-    with pytest.raises(TypeError, match="must be wrapped"):
-        data_parallel.watch_exchanges(nn.Linear(2, 2))
 
 
 def test_scripts_are_checked_before_they_are_written(tmp_path, monkeypatch):
@@ -449,16 +298,12 @@ def test_scripts_are_checked_before_they_are_written(tmp_path, monkeypatch):
     assert (tmp_path / "workers" / "right.py").exists()
     with pytest.raises(SyntaxError):
         data_parallel.write_script("wrong.py", "print(1")
-    with pytest.raises(ValueError, match="name must be the name of a file"):
-        data_parallel.write_script("../up.py", "print(1)")
 
 
 def test_a_report_goes_to_the_folder_of_the_launcher(tmp_path, monkeypatch):
     monkeypatch.setenv(data_parallel.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setenv("RANK", "1")
     data_parallel.report({"loss": 0.5})
-    with pytest.raises(TypeError):
-        data_parallel.report(torch.ones(1))
     assert data_parallel.read_reports(tmp_path, 2) == [None, {"loss": 0.5}]
 
 
