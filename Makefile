@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/ready
-# `make -k` goes on past a notebook that fails
-KEEP   := $(if $(findstring k,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),--keep-going)
+# `make run ONLY=00` runs one notebook, ONLY="00 01" two; `make run FLAGS=--fail-fast` stops at the first that fails
+ONLY ?=
+FLAGS ?=
 OTHER_SEED ?= 1
 # processes that test side by side, with one thread each; a GB or two of memory each
 PROCESSES ?= 2
@@ -12,14 +13,14 @@ SETTINGS := $(VENV)/share/jupyter/lab/settings
 NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: help run test check lab report scoreboard student solutions checkpoints constraints clean
+.PHONY: help run test check lab report reference student solutions checkpoints constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## set up, run the whole course on real data, print the report
-	$(RUN) -m utils run $(KEEP)
+	$(RUN) -m utils run $(ONLY) $(FLAGS)
 
 test: $(READY) ## set up, then every test: style, units, notebooks against stored outputs, notebooks with another seed
 	$(RUN) -m ruff check .
@@ -28,7 +29,7 @@ test: $(READY) ## set up, then every test: style, units, notebooks against store
 	$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(NBVAL) notebooks/*.ipynb || \
 	    { test -s build/test/again.txt && echo "Again, alone: it is this that counts." && \
 	      $(RUN) -m pytest $(NBVAL) $$(cat build/test/again.txt); }
-	$(RUN) -m utils run $(KEEP) --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
+	$(RUN) -m utils run --enforce-machine-claims --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
 
 check: $(READY) ## the quick tests: style, form, units, in about two minutes
 	$(RUN) -m ruff check .
@@ -43,8 +44,8 @@ lab: $(READY) ## open JupyterLab in the browser, on this machine only
 report: $(READY) ## print the report of the last run again
 	$(RUN) -m utils report
 
-scoreboard: $(READY) ## make the last `make run` the reference run of notebook 16, and write README's table from it
-	$(RUN) -m utils scoreboard
+reference: $(READY) ## make the last `make run` the reference run of this class of machine, and write README's table
+	$(RUN) -m utils reference
 
 student: $(READY) ## write build/student: the course to hand out, blank exercises, no outputs, no solutions
 	$(RUN) -m utils student
@@ -52,7 +53,7 @@ student: $(READY) ## write build/student: the course to hand out, blank exercise
 solutions: $(READY) ## write build/solutions: the course with its exercises solved
 	$(RUN) -m utils solutions
 
-checkpoints: $(READY) ## train the networks in data/checkpoints/ again (some hours)
+checkpoints: $(READY) ## list how the networks in data/checkpoints/ were trained, and how to train one again
 	$(RUN) -m utils checkpoints
 
 constraints: $(READY) ## write constraints.txt from what is installed, after a change of requirements.txt

@@ -1,9 +1,10 @@
-"""Claims and records: the numbers a notebook stands for, checked, kept in a file per notebook, and read back.
+"""Claims, predictions and records: what a notebook stands for, shown, checked, kept in a file, and read back.
 
 `build/results/NN_slug.jsonl` holds one JSON object a line:
-`{"kind": "claim", "notebook", "statement", "holds", "measured": {...}}`, with `"machine": true` if it is about time, or
-`{"kind": "record", "notebook", "technique", "model", "variant", "accuracy", "parameters", "macs", "bytes",
-"latency_s", ...}`.
+`{"kind": "claim", "notebook", "statement", "holds", "measured": {...}}`, with `"machine": true` if it is about this
+machine; `{"kind": "prediction", "notebook", "question", "guess", "measured"}`; or
+`{"kind": "record", "notebook", "technique", "model", "variant", "family", "accuracy", "parameters", "macs", "bytes",
+"latency_s", "epochs", "training", ...}`.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from utils.environment import side_by_side
 from utils.files import RESULTS_VARIABLE, replace_file, results_folder
 from utils.input_validation import require_fraction, require_int, require_number
+from utils.reference_runs import measured_elsewhere
 
 UNITS = {
     "accuracy": "a fraction of the test split",
@@ -23,11 +25,29 @@ UNITS = {
     "macs": "a count for one input",
     "bytes": "of a file on disk",
     "latency_s": "a median in seconds, one thread, batch 1",
+    "epochs": "of 55,000 images, beyond the network that it starts from",
 }
 """The columns that every record has; a value that was not measured is None."""
 
+FAMILIES = (
+    "dense, trained from the start",
+    "random control",
+    "weights removed",
+    "channels removed",
+    "small, from scratch",
+    "low rank",
+    "fewer bits",
+    "another runtime",
+    "pruned, shared, coded",
+    "data parallel",
+)
+"""What a record can be drawn as on the scoreboard's charts."""
+
+SHOWN_AT_MOST = 6
+"""Values that a claim's line shows; the report has them all."""
+
 _lines: dict[str, list[dict]] = {}
-_current: list[str] = []
+_notebook = ""
 
 
 class ClaimError(AssertionError):
@@ -41,85 +61,77 @@ class ResultsError(RuntimeError):
 def begin(notebook: str) -> None:
     """Say which notebook's claims and records follow; what an earlier run of it left is forgotten.
 
-    Outside of a notebook that began, claims are checked and printed but kept nowhere.
-
-    Raises:
-        ValueError: the name is not of the form NN_slug.
+    Outside of a notebook that began, claims are checked and printed but kept nowhere. Raises a ValueError if the name
+    is not of the form NN_slug.
     """
+    global _notebook
     if not (isinstance(notebook, str) and re.fullmatch(r"[0-9]{2}_[A-Za-z0-9_]+", notebook)):
         raise ValueError(f'notebook must be the name of a notebook such as "02_unstructured_pruning", got {notebook!r}')
-    _current[:] = [notebook]
+    _notebook = notebook
     _lines[notebook] = []
     _write(notebook)
 
 
-def claim(statement: str, holds: bool, **measured: float) -> None:
-    """Print `statement` with a tick if it holds, else raise; keep it with the measured values either way.
+# --- claims -----------------------------------------------------------------------------------------------------------
 
-    Only the statement is printed, so that the output of the cell is the same on every machine.
+
+def claim(
+    statement: str, holds: bool, *, unit: str | Mapping[str, str] = "", null_result: str = "", **measured: float
+) -> None:
+    """Print `statement` with a tick and what was measured, or raise if it does not hold; keep it either way.
+
+    For what is true on every machine; nbval compares the sentence and not the bracket behind it.
 
     Args:
         statement: a sentence that could be false.
         holds: a bool, or a NumPy or zero-dimensional torch bool.
+        unit: of the values, for all of them or by name; see `format_measured`.
+        null_result: if the sentence says that something brought nothing, the reason; the scoreboard cites it.
         measured: the values it rests on, at least one, by name.
 
-    Raises:
-        ClaimError: it does not hold.
-        TypeError: `statement` is not text, `holds` not a bool, or a measured value not a number, text or bool; or
-            there is none.
+    Raises `ClaimError` if it does not hold, and a TypeError if there is nothing measured or `holds` is no bool.
 
     >>> claim("two and two are four", 2 + 2 == 4, total=2 + 2)
-    ✓ two and two are four
+    ✓ two and two are four  [total 4]
+    >>> claim("half of it is gone", True, unit="%", left=0.5)
+    ✓ half of it is gone  [left 50 %]
     """
-    _claim(statement, holds, measured, about_time=False)
+    row = _claim_row(statement, holds, measured, unit, null_result)
+    _keep(row, ("kind", "statement"))
+    if not row["holds"]:
+        raise ClaimError(f"does not hold: {statement}. Measured: {_shown(measured, unit, at_most=len(measured))}")
+    print(f"✓ {statement}  [{_shown(measured, unit)}]")
 
 
-def _claim(statement: str, holds: bool, measured: Mapping[str, float], about_time: bool) -> None:
-    if not isinstance(statement, str):
-        raise TypeError(f"statement must be a sentence, got {statement!r} of type {type(statement).__name__}")
-    if not measured:
-        raise TypeError(f"claim({statement!r}) needs at least one measured value, such as drop=0.003")
-    holds, values = _as_bool(holds), {name: _plain(name, value) for name, value in measured.items()}
-    row = {"kind": "claim", "statement": statement, "holds": holds, "measured": values}
-    _keep(row | {"machine": True} if about_time else row, ("kind", "statement"))
-    if holds:
-        print(f"✓ {statement}")
-        return
-    shown = ", ".join(f"{name} = {format_measured(value)}" for name, value in values.items())
-    if not about_time:
-        raise ClaimError(f"does not hold: {statement}. Measured: {shown}")
-    print(f"✗ not on this machine: {statement}")
-
-
-def claim_about_time(
+def claim_about_this_machine(
     statement: str,
     measure: Callable[[], Mapping[str, float]] | Mapping[str, float],
     holds: Callable[[Mapping[str, float]], bool],
     *,
+    unit: str | Mapping[str, str] = "",
+    null_result: str = "",
     tries: int = 3,
 ) -> Mapping[str, float]:
-    """Make a claim about measured times: it holds on some machines and not on others, and never stops a notebook.
+    """Make a claim about the clock, the cache or the instruction set, which never stops a notebook.
 
-    Measured again if it fails, up to `tries` times: a machine may be busy. Where notebooks run side by side (see
-    `environment.side_by_side`) nothing can be said about time, and it is measured once.
+    Where it does not hold, the line says so, with what was measured here and on the reference machines. It is measured
+    again if it fails, up to `tries` times, since a machine may be busy; only once where notebooks run side by side and
+    disturb each other's clocks.
 
     Args:
-        statement: as in `claim`.
+        statement, unit, null_result: as in `claim`.
         measure: times everything that is compared, in one go, and returns the values by name. For a further claim about
             what was measured already, those values themselves: then there is one try.
         holds: tells from those values whether the claim holds.
         tries: how often to measure at most.
 
-    Returns:
-        The measured values of the last try, and under "tries" how many it took.
+    Returns the values of the last try, and under "tries" how many it took. Raises a TypeError if `measure` returns no
+    values by name.
 
-    Raises:
-        TypeError: `measure` returns no values by name, or `holds` no bool.
-
-    >>> values = claim_about_time("b is larger", lambda: {"a": 1.0, "b": 2.0}, lambda m: m["a"] < m["b"])
-    ✓ b is larger
-    >>> _ = claim_about_time("three times as large", values, lambda m: m["b"] > 3 * m["a"])
-    ✗ not on this machine: three times as large
+    >>> values = claim_about_this_machine("b is larger", lambda: {"a": 1.0, "b": 2.0}, lambda m: m["a"] < m["b"])
+    ⏱ ✓ b is larger  [a 1, b 2]
+    >>> _ = claim_about_this_machine("three times as large", values, lambda m: m["b"] > 3 * m["a"])
+    ⏱ ✗ not on this machine: three times as large  [a 1, b 2]
     """
     measured: Mapping[str, float] = {}
     tries = require_int("tries", tries, minimum=1)
@@ -130,14 +142,108 @@ def claim_about_time(
         measured = {**values, "tries": values.get("tries", attempt)}
         if _as_bool(holds(measured)):
             break
-    _claim(statement, holds(measured), measured, about_time=True)
+    row = _claim_row(statement, holds(measured), measured, unit, null_result) | {"machine": True}
+    _keep(row, ("kind", "statement"))
+    here = _shown(measured, unit)
+    if row["holds"]:
+        print(f"⏱ ✓ {statement}  [{here}]")
+    else:
+        elsewhere = [f"{name}: {_shown(m, unit)}" for name, m in measured_elsewhere(_notebook, statement).items()]
+        print(f"⏱ ✗ not on this machine: {statement}  [{'; '.join([here, *elsewhere])}]")
     return measured
+
+
+def _claim_row(
+    statement: str, holds: bool, measured: Mapping[str, float], unit: str | Mapping[str, str], null_result: str
+) -> dict:
+    if not isinstance(statement, str):
+        raise TypeError(f"statement must be a sentence, got {statement!r} of type {type(statement).__name__}")
+    if not measured:
+        raise TypeError(f"claim({statement!r}) needs at least one measured value, such as drop=0.003")
+    if isinstance(unit, Mapping) and (unknown := unit.keys() - measured.keys()):
+        raise TypeError(f"claim({statement!r}) has a unit for {', '.join(sorted(unknown))}, which it does not measure")
+    values = {name: _plain(name, value) for name, value in measured.items()}
+    row = {"kind": "claim", "statement": statement, "holds": _as_bool(holds), "measured": values}
+    if unit:
+        row["unit"] = unit if isinstance(unit, str) else dict(unit)
+    return row | ({"null_result": null_result} if null_result else {})
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+class Prediction:
+    """A question whose answer is about to be measured, and the learner's guess; see `predict`."""
+
+    def __init__(self, question: str, guess: float | None, unit: str):
+        self.question, self.guess, self.unit = question, guess, unit
+
+    def compare(self, measured: float) -> None:
+        """Show the guess beside what was measured, and keep both.
+
+        With the unit "%" `measured` is a fraction, as everywhere, and the guess is in per cent.
+        """
+        value = _scalar(measured)
+        value = 100 * value if self.unit == "%" else value
+        row = {"kind": "prediction", "question": self.question, "guess": self.guess, "measured": float(value)}
+        _keep(row | {"unit": self.unit}, ("kind", "question"))
+        found = _guessed(value, self.unit)
+        if self.guess is None:
+            print(f"→ {self.question}  [measured {found}; no guess]")
+        else:
+            off = off_by(row | {"unit": self.unit})
+            print(f"→ {self.question}  [your guess {_guessed(self.guess, self.unit)}, measured {found}: {off}]")
+
+
+def predict(question: str, guess: float | None, *, unit: str = "") -> Prediction:
+    """Write down a guess before the measurement; `compare` of what is returned shows both.
+
+    Args:
+        question: what will be measured.
+        guess: a number in the given unit ("%" means per cent: 90), or None for no guess.
+        unit: see `format_measured`.
+
+    >>> guess = predict("how many times smaller will the file be?", 4, unit="x")
+    ? how many times smaller will the file be?  [your guess 4x]
+    >>> guess.compare(6.0)
+    → how many times smaller will the file be?  [your guess 4x, measured 6x: off by a factor of 1.5]
+    """
+    if isinstance(guess, bool) or not (guess is None or isinstance(guess, Real)):
+        raise TypeError(f"a guess is a number, without its unit, or None for no guess; got {guess!r}")
+    if guess is None:
+        in_unit = f" (in {'per cent' if unit == '%' else unit})" if unit not in ("", "x") else ""
+        print(f"? {question}  [to guess, write a number{in_unit} in place of None and run this cell again]")
+    else:
+        print(f"? {question}  [your guess {_guessed(guess, unit)}]")
+    return Prediction(question, None if guess is None else float(guess), unit)
+
+
+def off_by(row: Mapping) -> str:
+    """Say how far a prediction was off: by a factor, or by a difference where a factor says nothing.
+
+    >>> off_by({"guess": 50.0, "measured": 98.7, "unit": "%"})
+    'off by 48.7 points'
+    """
+    guess, measured, unit = row["guess"], row["measured"], row.get("unit", "")
+    if unit in ("%", "points") or not (guess > 0 and measured > 0):
+        return f"off by {abs(guess - measured):.3g}{' points' if unit in ('%', 'points') else ''}"
+    return f"off by a factor of {max(guess / measured, measured / guess):.3g}"
+
+
+def _guessed(value: float, unit: str) -> str:
+    return f"{value:.4g} %" if unit == "%" else format_measured(value, unit)
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
 
 
 def record(
     technique: str,
     model: str,
     *,
+    family: str = "",
+    epochs: float | None = None,
+    training: str = "",
     variant: str = "",
     accuracy: float | None = None,
     parameters: int | None = None,
@@ -148,37 +254,49 @@ def record(
 ) -> None:
     """Keep one row for the scoreboard; a later row of the same technique, model and variant replaces it.
 
+    One row is one file: its bytes and its latency belong together.
+
     Args:
         technique: "dense", "unstructured pruning", "svd", ...
         model: the class of the network.
+        family: what it is drawn as, one of `FAMILIES`.
+        epochs: training spent on it, in epochs of 55,000 images, beyond the network that it starts from; 0 for none.
+        training: what those epochs were, in a few words.
         variant: tells rows of one technique and model apart, for instance "90 % by magnitude".
         accuracy, parameters, macs, bytes, latency_s: see `UNITS`.
         extras: named further values, such as `speedup` (over the dense float32 eager model in the same cell),
             `sparsity`, `bits`, `rank`.
 
-    Raises:
-        TypeError, ValueError: an accuracy outside [0, 1], a negative, infinite or NaN value, a fractional count, or a
-            value that is no number.
+    Raises a TypeError or ValueError that says what to write: a family or epochs missing, a value out of range.
     """
     row = {"kind": "record", "technique": technique, "model": model, "variant": variant}
     for name, value in row.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be text, got {value!r} of type {type(value).__name__}")
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(map(repr, FAMILIES))} (utils.claims), got {family!r}")
+    if epochs is None:
+        raise TypeError("epochs must say how much training the row took, in epochs of 55,000 images; 0 for none")
     if taken := {"kind", "notebook"} & extras.keys():
         raise TypeError(f"{', '.join(sorted(taken))} cannot be the name of an extra value: every row has it already")
+    row["family"] = family
     row["accuracy"] = None if accuracy is None else require_fraction("accuracy", _scalar(accuracy))
     for name, value in {"parameters": parameters, "macs": macs, "bytes": bytes}.items():
         row[name] = None if value is None else require_int(name, _scalar(value))
     row["latency_s"] = None if latency_s is None else require_number("latency_s", _scalar(latency_s), low=0.0)
+    row["epochs"] = require_number("epochs", _scalar(epochs), low=0.0)
+    row["training"] = training or ("none" if epochs == 0 else "see the notebook")
     row |= {name: _plain(name, value) for name, value in extras.items()}
     _keep(row, ("kind", "technique", "model", "variant"))
 
 
-def read_results(folder: str | Path | None = None) -> list[dict]:
-    """Read every claim and record of a folder, notebook by notebook in their order.
+# --- results: kept and read back --------------------------------------------------------------------------------------
 
-    Raises:
-        ResultsError: a file is not of the format; it is named with the line.
+
+def read_results(folder: str | Path | None = None) -> list[dict]:
+    """Read every claim, prediction and record of a folder, notebook by notebook in their order.
+
+    Raises `ResultsError`, which names the line, if a file is not of the format.
     """
     rows = []
     for path in sorted(Path(folder or results_folder()).glob("[0-9][0-9]_*.jsonl")):
@@ -186,8 +304,8 @@ def read_results(folder: str | Path | None = None) -> list[dict]:
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 row = json.loads(line)
-                if row["kind"] not in ("claim", "record") or row["notebook"] != path.stem:
-                    raise ValueError("it is neither a claim nor a record of that notebook")
+                if row["kind"] not in ("claim", "prediction", "record") or row["notebook"] != path.stem:
+                    raise ValueError("it is no claim, prediction or record of that notebook")
             except (ValueError, KeyError, TypeError) as error:
                 raise ResultsError(
                     f"line {number} of {path.name} is damaged ({error}); delete the file and run the notebook again"
@@ -196,29 +314,76 @@ def read_results(folder: str | Path | None = None) -> list[dict]:
     return rows
 
 
-def format_measured(value: bool | float | str) -> str:
-    """Write a measured value for a reader: six significant digits.
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
-    >>> format_measured(1 / 3), format_measured(203530)
-    ('0.333333', '203,530')
+
+def format_measured(value: bool | float | str, unit: str = "") -> str:
+    """Write a measured value for a reader, rounded, with its unit.
+
+    "%" shows a fraction in per cent, "x" a factor, "B" a count of bytes; "s", "ms" and "us" say what the value is in,
+    and show what reads best; any other unit stands behind the number.
+
+    >>> format_measured(0.98712, "%"), format_measured(2.3099, "x"), format_measured(203530, "B")
+    ('98.71 %', '2.31x', '203,530 B')
+    >>> format_measured(0.00018, "s"), format_measured(0.32, "points"), format_measured(1 / 3)
+    ('180 µs', '0.32 points', '0.333')
     """
     if isinstance(value, bool | str):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+    if unit in _SECONDS:
+        seconds = value * _SECONDS[unit]
+        scale, name = next((s for s in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")) if abs(seconds) >= s[0]), (1e-9, "ns"))
+        return f"{seconds / scale:.3g} {name}"
+    if unit == "%":
+        return f"{100 * value:.4g} %"
+    if unit == "x":
+        return f"{_rounded(value)}x"
+    return f"{_rounded(value)} {unit}".rstrip()
+
+
+def unit_of(name: str, unit: str | Mapping[str, str] = "") -> str:
+    """Return the unit of a measured value: the one given, or else what its name says.
+
+    >>> unit_of("speedup"), unit_of("saved_bytes"), unit_of("drop", {"drop": "points"})
+    ('x', 'B', 'points')
+    """
+    given = unit if isinstance(unit, str) else unit.get(name, "")
+    if given or name == "tries":
+        return given
+    if name in ("accuracy", "sparsity"):
+        return "%"
+    if name.startswith("speedup") or name == "ratio":
+        return "x"
+    ending = name.rsplit("_", 1)[-1] if "_" in name else ""
+    return {"bytes": "B", "s": "s", "ms": "ms", "us": "us", "kb": "kB", "mb": "MB"}.get(ending, "")
+
+
+def _rounded(value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
+def _shown(measured: Mapping[str, float], unit: str | Mapping[str, str], *, at_most: int = SHOWN_AT_MOST) -> str:
+    """Return the measured values for a claim's line; "tries" only if there was more than one."""
+    values = {name: _plain(name, value) for name, value in measured.items()}
+    tries = values.pop("tries", 1)
+    shown = [f"{name.replace('_', ' ')} {format_measured(v, unit_of(name, unit))}" for name, v in values.items()]
+    more = [f"{len(shown) - at_most} more in the report"] if len(shown) > at_most else []
+    return ", ".join([*shown[:at_most], *more, *([f"{tries} tries"] if tries != 1 else [])])
 
 
 def _keep(row: dict, key: tuple[str, ...]) -> None:
-    if not _current:
+    if not _notebook:
         return
-    notebook = _current[0]
-    row = {"kind": row["kind"], "notebook": notebook, **row}
-    lines = _lines[notebook]
+    row = {"kind": row["kind"], "notebook": _notebook, **row}
+    lines = _lines[_notebook]
     same = [i for i, other in enumerate(lines) if all(other.get(k) == row[k] for k in key)]
     if same:
         lines[same[0]] = row
     else:
         lines.append(row)
-    _write(notebook)
+    _write(_notebook)
 
 
 def _write(notebook: str) -> None:

@@ -7,6 +7,7 @@ import sys
 import nbformat
 import pytest
 
+from utils import reference_runs
 from utils.__main__ import main
 from utils.course import notebook_runner, run_report
 from utils.files import ROOT
@@ -14,7 +15,7 @@ from utils.files import ROOT
 GOOD = """from utils.claims import begin, claim, record
 begin("01_good")
 claim("two is more than one", VALUE > 1, value=VALUE)
-record("dense", "LeNet5", accuracy=0.5, bytes=100, speedup=2.0)"""
+record("dense", "LeNet5", family="low rank", epochs=0, accuracy=0.5, bytes=100, speedup=2.0)"""
 
 
 def _write(folder, name, *sources):
@@ -63,7 +64,7 @@ def test_what_ran_is_not_run_again_until_it_changes(folder, capsys):
     assert record["speedup"] == 2.0
 
     text = run_report.write_report(tmp_path / "build")
-    assert "1 of 1 claims hold; 1 records" in text
+    assert "1 of 1 claims hold, and 0 of 0 about this machine; 1 records" in text
     assert "✓ two is more than one (value = 3)" in text
     assert "speedup = 2" in text
     assert (tmp_path / "build" / "report.md").read_text(encoding="utf-8") == text
@@ -76,14 +77,14 @@ def test_a_failing_notebook_is_named_with_its_cell(folder, tmp_path, capsys):
     _write(folder, "01_good", GOOD)
     _write(folder, "02_bad", "1 + 1", "claimed = 'so'\nraise ValueError('the measured drop is 0.3')")
     _write(folder, "03_later", GOOD.replace("01_good", "03_later"))
-    outcomes = _run(tmp_path / "build")
+    outcomes = _run(tmp_path / "build", fail_fast=True)
     assert [outcome.notebook for outcome in outcomes] == ["01_good", "02_bad"]
     said = capsys.readouterr().err
     assert "02_bad.ipynb failed in its cell 3 which begins: claimed = 'so'" in said
     assert "ValueError: the measured drop is 0.3" in said
     assert "Not run, or failed: 02_bad, 03_later" in run_report.write_report(tmp_path / "build")
 
-    outcomes = _run(tmp_path / "build", keep_going=True)
+    outcomes = _run(tmp_path / "build")
     assert [bool(outcome.failure) for outcome in outcomes] == [False, True, False]
 
 
@@ -195,19 +196,20 @@ def test_papermill_is_imported_only_when_there_is_something_to_execute():
 @pytest.mark.parametrize(
     ("seconds", "memory", "said"),
     [
-        (900, 2000, "both hold on this run: 15.0 of 15 minutes (holds); 2,000 of 2,000 MB"),
-        (960, 1999, "NOT BOTH HOLD on this run: 16.0 of 15 minutes (MISSED); 1,999 of 2,000 MB"),
+        (1020, 2000, "both hold on this run: 17.0 of 17 minutes (holds); 2,000 of 2,000 MB"),
+        (1080, 1999, "NOT BOTH HOLD on this run: 18.0 of 17 minutes (MISSED); 1,999 of 2,000 MB"),
         (60, 2001, "2,001 of 2,000 MB for a kernel, in 02_b (MISSED)"),
     ],
 )
-def test_the_report_says_whether_time_and_memory_are_within_their_goals(tmp_path, seconds, memory, said):
+def test_the_report_says_whether_time_and_memory_are_within_their_goals(tmp_path, monkeypatch, seconds, memory, said):
+    monkeypatch.setattr(run_report, "machine_class", lambda: "x86-64 avx2")
     small, large = ({"seconds": 1.0, "peak_memory_mb": mb, "with_workers_mb": 3000.0} for mb in (100.0, memory))
     times = {"01_a": small, "02_b": large}
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "run.json").write_text(json.dumps({"total_seconds": seconds, "notebooks": times}))
     text = run_report.write_report(tmp_path)
     assert said in text
-    assert "| at most | 900 | 2,000 | |" in text
+    assert "| at most | 1020 | 2,000 | |" in text
 
 
 def test_a_report_of_nothing_says_so(tmp_path):
@@ -215,3 +217,41 @@ def test_a_report_of_nothing_says_so(tmp_path):
     assert "Goals: nothing was run." in text
     assert "0 of 0 claims hold" in text
     assert "Not run, or failed: 00_start_here" in text
+
+
+def test_the_report_says_what_this_machine_does_differently_and_sums_up_the_guesses(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_report, "measured_elsewhere", lambda *_: {"x86-64 avx512-vnni": {"speedup": 2.5}})
+    claim = {"kind": "claim", "notebook": "09_x", "holds": False, "machine": True, "measured": {"speedup": 1.4}}
+    guess = {"kind": "prediction", "notebook": "09_x", "unit": "x", "measured": 6.0}
+    rows = [
+        claim | {"statement": "int8 is at least 1.9 times as fast"},
+        guess | {"question": "how much smaller?", "guess": 4.0},
+        guess | {"question": "how much faster?", "guess": 2.0},
+        guess | {"question": "not guessed", "guess": None},
+    ]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "09_x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = run_report.write_report(tmp_path)
+    assert "0 of 0 claims hold, and 0 of 1 about this machine" in text
+    assert "- 09: not here: int8 is at least 1.9 times as fast (speedup = 1.4x)" in text
+    assert "  - x86-64 avx512-vnni: speedup = 2.5x" in text
+    assert "2 guesses for 3 questions. Your median guess was off by a factor of 2.2." in text
+
+
+@pytest.mark.slow
+def test_a_promise_of_the_reference_run_is_enforced_after_a_second_try(folder, tmp_path, monkeypatch, capsys):
+    """On a pretended class whose reference run holds a claim about the clock that this run misses."""
+    source = """from utils.claims import begin, claim_about_this_machine
+begin("01_slow")
+claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["speedup"] > 2);"""
+    _write(folder, "01_slow", source)
+    about = {"kind": "run", "class": "toy", "date": "2026-01-01", "machine": {}, "notebooks": {}}
+    promise = {"kind": "claim", "notebook": "01_slow", "statement": "it is fast", "holds": True, "machine": True}
+    monkeypatch.setattr(reference_runs, "reference_runs", lambda: {"toy": (about, [promise | {"measured": {"a": 1}}])})
+    monkeypatch.setattr(reference_runs, "machine_class", lambda: "toy")
+    arguments = ["run", "--output", str(tmp_path / "build")]
+    assert main(arguments) == 0, "a learner's run is never stopped by the clock"
+    assert main([*arguments, "--enforce-machine-claims"]) == 1
+    assert "missed twice: 01_slow: it is fast" in capsys.readouterr().err
+    monkeypatch.setattr(reference_runs, "machine_class", lambda: "unknown")
+    assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised for a class without a run"

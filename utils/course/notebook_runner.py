@@ -21,6 +21,7 @@ import psutil
 
 from utils.environment import QUIET_VARIABLE
 from utils.files import RESULTS_VARIABLE, ROOT, replace_file
+from utils.reference_runs import ReferenceRunError, nearest_reference
 
 NOTEBOOKS = ROOT / "notebooks"
 CELL_TIMEOUT = 600
@@ -73,7 +74,7 @@ def run(
     *,
     parameters: Mapping[str, object],
     output: Path,
-    keep_going: bool = False,
+    fail_fast: bool = False,
     force: bool = False,
 ) -> list[Outcome]:
     """Execute notebooks into `output/notebooks`, their claims and records into `output/results`.
@@ -84,7 +85,7 @@ def run(
         notebooks: from `find_notebooks`.
         parameters: replace the values in the cell tagged "parameters"; the same for all notebooks.
         output: the folder to write to; `build` for a learner's run.
-        keep_going: go on to the next notebook after a failure.
+        fail_fast: stop at the first notebook that fails instead of going on to the next.
         force: execute also what has not changed.
 
     Returns:
@@ -94,29 +95,56 @@ def run(
         OSError: `output` cannot be written to; the message says what to do.
     """
     with writing_to(output):
-        return _run(notebooks, parameters, output, keep_going, force)
+        return _run(notebooks, parameters, output, fail_fast, force)
 
 
 def _run(
-    notebooks: Sequence[Path], parameters: Mapping[str, object], output: Path, keep_going: bool, force: bool
+    notebooks: Sequence[Path], parameters: Mapping[str, object], output: Path, fail_fast: bool, force: bool
 ) -> list[Outcome]:
-    outcomes = []
+    outcomes, expected = [], reference_seconds()
     for index, path in enumerate(notebooks, start=1):
-        print(f"[{index}/{len(notebooks)}] {path.stem} ", end="", flush=True)
         fingerprint = fingerprint_of(path, parameters, results=output / "results")
         done = None if force else finished(output, path.stem, fingerprint)
+        title = f"[{index}/{len(notebooks)}] {path.stem}"
         if done:
-            print(f"unchanged, executed before in {done.seconds:.0f} s")
+            print(f"{title} unchanged, executed before in {done.seconds:.0f} s")
         else:
+            left = time_left([path.stem for path in notebooks[index - 1 :]], expected)
+            print(f"{title}{left} ", end="", flush=True)
             done = _execute_into(output, path, parameters, fingerprint)
             print(f"{'FAILED' if done.failure else 'done'} in {done.seconds:.0f} s, peak {done.peak_memory_mb:,.0f} MB")
         outcomes.append(done)
         if done.failure:
             print(done.failure, file=sys.stderr)
-            if not keep_going:
+            if fail_fast:
                 break
     _write_summary(output, outcomes)
     return outcomes
+
+
+def reference_seconds() -> dict[str, float]:
+    """Return how long each notebook took in the reference run of this class of machine, or of the nearest one."""
+    try:
+        about, _ = nearest_reference()
+    except ReferenceRunError:  # it only serves to tell the time left
+        return {}
+    return {name: each["seconds"] for name, each in about["notebooks"].items() if each.get("seconds")}
+
+
+def time_left(names: Sequence[str], expected: Mapping[str, float]) -> str:
+    """Say how long the notebooks will take, the first of them and all, as far as a reference run knows.
+
+    >>> time_left(["01_a", "02_b"], {"01_a": 30, "02_b": 150})
+    ' (about 30 s; all that is left: about 3 min)'
+    """
+    known = [expected[name] for name in names if name in expected]
+    if not names or names[0] not in expected:
+        return ""
+    return f" (about {_rough(expected[names[0]])}; all that is left: about {_rough(sum(known))})"
+
+
+def _rough(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 @contextlib.contextmanager
@@ -263,7 +291,7 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
                 _escaped(str(path)),
                 _escaped(str(folder / path.name)),
                 parameters=dict(parameters),
-                progress_bar=sys.stderr.isatty(),
+                progress_bar={"desc": f"  {path.stem}", "leave": False} if sys.stderr.isatty() else False,
                 cwd=str(path.parent),
                 kernel_name="python3",
                 execution_timeout=CELL_TIMEOUT,

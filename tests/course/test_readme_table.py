@@ -1,0 +1,41 @@
+"""README's table: the rows, their clocks on each machine, and its place in the page."""
+
+import pytest
+
+from utils.course.readme_table import BEGIN, END, put_table, render_table
+from utils.files import ROOT
+from utils.reference_runs import reference_runs
+
+
+def newest_first():
+    return sorted(reference_runs().values(), key=lambda run: run[0]["date"], reverse=True)
+
+
+def test_the_table_in_readme_is_that_of_the_reference_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert put_table(readme, render_table(newest_first())) == readme, "write it anew: make run && make reference"
+
+
+def test_the_machines_stand_side_by_side():
+    header = render_table(newest_first()).splitlines()[0]
+    assert "on the clock, AVX2" in header
+    assert "on the clock, AVX512-VNNI" in header
+
+
+@pytest.mark.parametrize("readme", ["no comments", f"{BEGIN} only", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"])
+def test_a_readme_without_its_comments_is_refused(readme):
+    with pytest.raises(ValueError, match="once each, in this order"):
+        put_table(readme, "table")
+
+
+def test_the_table_goes_between_the_comments():
+    assert put_table(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb"
+
+
+def test_a_selected_row_that_was_renamed_is_named():
+    about, rows = newest_first()[0]
+    others = [each for each in rows if each.get("variant") != "80-40"]
+    with pytest.raises(ValueError, match=r"notebook 03 has no record like .*80-40.*SELECTED"):
+        render_table([(about, others)])
+    without = [each for each in rows if not each["notebook"].startswith("03")]
+    assert "(notebooks/03" not in render_table([(about, without)])
