@@ -161,11 +161,6 @@ def test_masks_work_in_every_floating_point_dtype(dtype):
     assert pruning.mask_by_score(scores, 0.5).tolist() == [False] * 4 + [True] * 4
 
 
-def test_inverse_criterion_keeps_the_smallest():
-    scores = torch.arange(10.0)
-    assert torch.equal(pruning.mask_by_score(-scores, 0.3), torch.arange(10) < 7)
-
-
 def test_random_scores_are_drawn_from_the_generator_alone():
     weight = randn(30, 20)
     first = pruning.random_scores(weight, seeded(1))
@@ -246,8 +241,15 @@ def test_input_norms_of_linear_and_convolution():
     hidden = model[:3](x)
     assert torch.allclose(norms["0.weight"], x.pow(2).sum(dim=(0, 2, 3)).sqrt(), atol=1e-6)
     assert torch.allclose(norms["3.weight"], hidden.norm(dim=0), atol=1e-6)
-    assert model.training
     assert not model[0]._forward_pre_hooks
+
+
+def test_measuring_norms_leaves_each_module_its_mode():
+    model = SmallResNet(width=4).train()
+    model.bn.eval()
+    modes = [module.training for module in model.modules()]
+    pruning.input_norms(model, images())
+    assert [module.training for module in model.modules()] == modes
 
 
 def test_activation_scores_follow_the_norms_and_the_groups():
@@ -358,12 +360,6 @@ def test_masks_hold_through_training_and_without_the_hook_they_do_not():
 
 
 # --- schedules -------------------------------------------------------------------------------------------------------
-
-
-def test_three_times_twenty_percent_is_not_sixty():
-    assert pruning.sparsity_after(3, 0.2) == pytest.approx(0.488)
-    assert pruning.sparsity_after(0, 0.2) == 0.0
-    assert pruning.sparsity_after(1, 1.0) == 1.0
 
 
 @given(start=st.integers(0, 50), length=st.integers(1, 100), final=fractions, initial=fractions)
@@ -490,106 +486,50 @@ def test_bitmask_bytes_count_the_mask_and_the_values():
 
 # --- errors ----------------------------------------------------------------------------------------------------------
 
-NAN = torch.tensor([1.0, float("nan")])
-
-
-@pytest.mark.parametrize(
-    ("bad", "error", "message"),
-    [
-        (NAN, ValueError, "1 NaN or infinite"),
-        (torch.tensor([1.0, float("inf")]), ValueError, "1 NaN or infinite"),
-        (torch.empty(0, 3), ValueError, "empty"),
-        (torch.arange(3), TypeError, "floating-point dtype, got torch.int64"),
-        ([1.0, 2.0], TypeError, "must be a torch.Tensor, got list"),
-    ],
-)
-@pytest.mark.parametrize(
-    "function",
-    [
-        pruning.magnitude_scores,
-        lambda t: pruning.random_scores(t, seeded()),
-        lambda t: pruning.taylor_scores(t, t),
-        lambda t: pruning.activation_scores(t, torch.ones(3)),
-        pruning.group_scores,
-        lambda t: pruning.mask_by_score(t, 0.5),
-        lambda t: pruning.mask_each_row(t, 0.5),
-        lambda t: pruning.global_masks({"a": t}, 0.5),
-        lambda t: pruning.tighten_mask(torch.ones(2, dtype=torch.bool), t, 0.5),
-        pruning.n_of_m_mask,
-        lambda t: pruning.input_norms(nn.Linear(3, 1), t),
-    ],
-)
-def test_bad_tensors_are_refused_by_name(function, bad, error, message):
-    with pytest.raises(error, match=message):
-        function(bad)
-
-
 LINEAR = nn.Linear(4, 3)
 SCORES = torch.ones(2, 4)
 BOOL = torch.ones(2, 4, dtype=torch.bool)
 
 
 @pytest.mark.parametrize(
+    "make_mask",
+    [
+        lambda scores: pruning.mask_by_score(scores, 0.5),
+        lambda scores: pruning.mask_each_row(scores, 0.5),
+        lambda scores: pruning.global_masks({"fc": scores}, 0.5),
+        lambda scores: pruning.tighten_mask(BOOL, scores, 0.5),
+        pruning.n_of_m_mask,
+    ],
+)
+def test_no_mask_is_made_of_scores_that_are_not_finite(make_mask):
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="1 NaN or infinite"):
+            make_mask(SCORES.clone().index_put_((torch.tensor(0), torch.tensor(1)), torch.tensor(bad)))
+
+
+@pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda: pruning.mask_by_score(SCORES, 80), ValueError, "sparsity must be between 0 and 1, got 80; write 80 %"),
-        (lambda: pruning.mask_by_score(SCORES, -0.1), ValueError, "sparsity must be between 0 and 1"),
-        (lambda: pruning.mask_by_score(SCORES, float("nan")), ValueError, "sparsity"),
-        (lambda: pruning.mask_by_score(SCORES, "0.5"), TypeError, "sparsity must be a number"),
-        (lambda: pruning.mask_each_row(torch.ones(3), 0.5), ValueError, "shape \\(outputs, inputs"),
-        (lambda: pruning.global_masks({}, 0.5), ValueError, "empty"),
-        (lambda: pruning.global_masks([SCORES], 0.5), TypeError, "must map names to tensors, got list"),
-        (lambda: pruning.global_masks({"fc": NAN}, 0.5), ValueError, "'fc'"),
-        (lambda: pruning.tighten_mask(SCORES, SCORES, 0.5), TypeError, "mask must be a bool tensor"),
-        (lambda: pruning.tighten_mask(BOOL[0], SCORES, 0.5), ValueError, "mask must have the shape \\(2, 4\\)"),
+        (lambda: pruning.mask_each_row(SCORES[0], 0.5), ValueError, r"shape \(outputs, inputs"),
+        (lambda: pruning.tighten_mask(BOOL.long(), SCORES, 0.5), TypeError, r"a bool tensor .* convert a 0/1 tensor"),
         (lambda: pruning.tighten_mask(BOOL, SCORES, 20), ValueError, "ratio must be between 0 and 1"),
-        (lambda: pruning.bernoulli_mask((2, 0), 0.5, seeded()), ValueError, "shape must be at least 1"),
-        (lambda: pruning.bernoulli_mask((2, 3), 1.5, seeded()), ValueError, "sparsity"),
-        (lambda: pruning.bernoulli_mask((2, 3), 0.5, 7), TypeError, "generator must be a torch.Generator, got int"),
-        (lambda: pruning.random_scores(SCORES, None), TypeError, "generator must be"),
-        (lambda: pruning.n_of_m_mask(torch.ones(2, 6)), ValueError, "multiple of m = 4, got \\(2, 6\\)"),
-        (lambda: pruning.n_of_m_mask(torch.ones(8)), ValueError, "shape \\(outputs, inputs"),
-        (lambda: pruning.n_of_m_mask(SCORES, n=5), ValueError, "n must be at most m = 4, got 5"),
-        (lambda: pruning.n_of_m_mask(SCORES, m=0), ValueError, "m must be at least 1"),
+        (lambda: pruning.bernoulli_mask((2, 3), 90, seeded()), ValueError, "sparsity must be between 0 and 1"),
+        (lambda: pruning.n_of_m_mask(torch.ones(2, 6)), ValueError, r"multiple of m = 4, got \(2, 6\)"),
+        (lambda: pruning.n_of_m_mask(SCORES, n=5), ValueError, "n must be from 0 to m = 4, got 5"),
         (lambda: pruning.taylor_scores(SCORES, None), TypeError, "call backward"),
-        (lambda: pruning.taylor_scores(SCORES, torch.ones(4)), ValueError, "gradient must have the shape \\(2, 4\\)"),
-        (
-            lambda: pruning.activation_scores(SCORES, torch.ones(3)),
-            ValueError,
-            "input_norm must have the shape \\(4,\\)",
-        ),
-        (lambda: pruning.activation_scores(SCORES, torch.ones(1, 4)), ValueError, "input_norm must have the shape"),
-        (lambda: pruning.activation_scores(SCORES, torch.ones(12)), ValueError, "input_norm must have the shape"),
-        (lambda: pruning.activation_scores(SCORES, -torch.ones(4)), ValueError, "must not be negative"),
-        (lambda: pruning.activation_scores(torch.ones(4), torch.ones(4)), ValueError, "weight must have the shape"),
-        (lambda: pruning.group_scores(SCORES, n=0.5), ValueError, "n must be .*at least 1, got 0.5"),
-        (lambda: pruning.group_scores(SCORES, dim=2), ValueError, "dim must be between -2 and 1, got 2"),
-        (lambda: pruning.group_scores(SCORES, dim=1.0), TypeError, "dim must be an integer"),
-        (lambda: pruning.spread_mask(BOOL[0], (3, 2)), ValueError, "group_mask must have the shape \\(3,\\)"),
-        (lambda: pruning.spread_mask(torch.ones(3), (3, 2)), TypeError, "group_mask must be a bool tensor"),
-        (lambda: pruning.mask_sparsity({}), ValueError, "empty"),
+        (lambda: pruning.activation_scores(SCORES, torch.ones(3)), ValueError, r"must have the shape \(4,\)"),
+        (lambda: pruning.activation_scores(SCORES, torch.ones(12)), ValueError, r"must have the shape \(4,\)"),
         (lambda: pruning.prunable(nn.Linear), TypeError, "is the class Linear"),
-        (lambda: pruning.prunable(LINEAR, skip="weight"), TypeError, "got the string 'weight'"),
-        (lambda: pruning.prunable(LINEAR, skip=("fc",)), ValueError, "skip names 'fc'.*there are: weight"),
+        (lambda: pruning.prunable(LINEAR, skip=("fc",)), ValueError, "no prunable weight 'fc'; it has: weight"),
         (lambda: pruning.global_magnitude_masks(nn.ReLU(), 0.5), ValueError, "no linear or convolutional weight"),
-        (lambda: pruning.layerwise_magnitude_masks(LINEAR, {"fc": 0.5}), ValueError, "'fc'.*there are: weight"),
-        (lambda: pruning.layerwise_magnitude_masks(LINEAR, {"weight": 50}), ValueError, "sparsity of 'weight' must be"),
-        (lambda: pruning.layerwise_magnitude_masks(LINEAR, {}), ValueError, "empty"),
-        (lambda: pruning.apply_masks(LINEAR, {"bias": BOOL}), ValueError, "'bias', which is no prunable weight"),
-        (lambda: pruning.keep_masks(LINEAR, {"weight": torch.ones(3, 4)}), TypeError, "must be a bool tensor"),
-        (lambda: pruning.sparsity_after(-1, 0.2), ValueError, "rounds must be at least 0"),
+        (lambda: pruning.layerwise_magnitude_masks(LINEAR, {"weight": 50}), ValueError, "the sparsity of weight must"),
+        (lambda: pruning.apply_masks(LINEAR, {"bias": BOOL}), ValueError, "no prunable weight 'bias'"),
         (lambda: pruning.sparsity_after(3, 20), ValueError, "ratio must be between 0 and 1"),
-        (lambda: pruning.cubic_sparsity(0, start=5, end=4, final=0.5), ValueError, "end must be at least start = 5"),
-        (lambda: pruning.cubic_sparsity(0, start=0, end=4, final=0.2, initial=0.5), ValueError, "at least initial"),
-        (lambda: pruning.cubic_sparsity(0.5, start=0, end=4, final=0.5), TypeError, "step must be an integer"),
         (lambda: pruning.GradualPruner(LINEAR, final=90, start=0, end=4, every=1), ValueError, "final must be"),
         (lambda: pruning.GradualPruner(LINEAR, final=0.9, start=9, end=4, every=1), ValueError, "end must be at least"),
         (lambda: pruning.GradualPruner(LINEAR, final=0.9, start=0, end=4, every=0), ValueError, "every must be"),
-        (lambda: pruning.GradualPruner(LINEAR, final={"a": 0.9}, start=0, end=4, every=1), ValueError, "'a'"),
-        (lambda: pruning.dense_bytes(0, 4), ValueError, "rows must be at least 1"),
-        (lambda: pruning.csr_bytes(2, 4, 9), ValueError, "nonzeros must be at most 8"),
         (lambda: pruning.csr_bytes(2, 257, 9, index_bytes=1), ValueError, "at least 2 to number 257 columns, got 1"),
-        (lambda: pruning.bitmask_bytes(2, 4, -1), ValueError, "nonzeros must be at least 0"),
     ],
 )
 def test_errors_name_the_argument_and_the_remedy(call, error, message):

@@ -5,21 +5,14 @@ applying a mask sets the rest to zero. Zeros change neither the file nor the clo
 layers that are really smaller. The inverse criterion, a check on any other, is `-scores`.
 """
 
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import torch
 from torch import nn
 
 from utils.accounting import packed_bytes
-from utils.input_validation import (
-    require_fraction,
-    require_int,
-    require_module,
-    require_number,
-    require_parameter,
-    require_tensor,
-)
+from utils.input_validation import require_fraction, require_int, require_module, require_parameter, require_tensor
+from utils.models import evaluating
 
 Masks = dict[str, torch.Tensor]
 """A bool mask for each weight, by the weight's name in `model.named_parameters()`; True stays."""
@@ -36,13 +29,10 @@ def magnitude_scores(weight: torch.Tensor) -> torch.Tensor:
 
     Any L_n norm of a single number is its magnitude, so L1 and L2 differ for groups only: see `group_scores`.
 
-    Raises:
-        TypeError, ValueError: no floating-point tensor, empty, or not finite.
-
     >>> magnitude_scores(torch.tensor([-3.0, 0.5]))
     tensor([3.0000, 0.5000])
     """
-    return require_tensor("weight", weight).detach().abs()
+    return weight.detach().abs()
 
 
 def random_scores(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -50,15 +40,12 @@ def random_scores(weight: torch.Tensor, generator: torch.Generator) -> torch.Ten
 
     With `mask_by_score` the number of zeros is exact; `bernoulli_mask` is the other random pruning, where it varies.
 
-    Raises:
-        TypeError, ValueError: see `magnitude_scores`; or `generator` is none.
-
     >>> random_scores(torch.ones(2, 3), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3])
     """
-    require_tensor("weight", weight)
     # Drawn where the generator lives and moved then: one seed gives one mask, whatever device the network is on.
-    return _uniform(tuple(weight.shape), generator).to(weight.device)
+    scores = torch.rand(weight.shape, generator=generator, device=generator.device)
+    return scores.to(weight.device)
 
 
 def taylor_scores(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -68,19 +55,13 @@ def taylor_scores(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         weight: any shape.
         gradient: of the loss by `weight`, of the same shape.
 
-    Raises:
-        TypeError, ValueError: no floating-point tensor, empty, not finite, or of different shapes.
-
     Source: Lee et al., "SNIP", 2019, section 4; Molchanov et al., "Importance estimation", 2019, section 3.
 
     >>> taylor_scores(torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0]))
     tensor([1., 3.])
     """
-    require_tensor("weight", weight)
     if gradient is None:
         raise TypeError("gradient is None: call backward() on a loss first, and read weight.grad before it is cleared")
-    require_tensor("gradient", gradient)
-    _require_shape("gradient", gradient, tuple(weight.shape))
     return (gradient * weight).detach().abs()
 
 
@@ -93,19 +74,12 @@ def activation_scores(weight: torch.Tensor, input_norm: torch.Tensor) -> torch.T
         weight: shape (outputs, inputs / groups, ...), of a linear layer or a convolution.
         input_norm: shape (inputs,), as `input_norms` measures it; the number of groups follows from the two.
 
-    Raises:
-        TypeError, ValueError: no floating-point tensor, empty, not finite, negative norms, or shapes that do not fit.
-
     Source: Sun et al., "A simple and effective pruning approach for large language models" (Wanda), 2023, section 3.
 
     >>> activation_scores(torch.tensor([[1.0, -2.0], [3.0, 0.5]]), torch.tensor([10.0, 1.0]))
     tensor([[10.0000,  2.0000],
             [30.0000,  0.5000]])
     """
-    require_tensor("weight", weight)
-    require_tensor("input_norm", input_norm)
-    if weight.dim() < 2:
-        raise ValueError(f"weight must have the shape (outputs, inputs, ...), got {tuple(weight.shape)}")
     outputs, inputs_a_group = weight.shape[:2]
     groups = input_norm.numel() // inputs_a_group
     if input_norm.dim() != 1 or groups * inputs_a_group != input_norm.numel() or outputs % max(groups, 1):
@@ -113,8 +87,6 @@ def activation_scores(weight: torch.Tensor, input_norm: torch.Tensor) -> torch.T
             f"input_norm must have the shape ({inputs_a_group},), one norm an input of the weight of shape "
             f"{tuple(weight.shape)}, or that times the groups of a convolution; got {tuple(input_norm.shape)}"
         )
-    if bool((input_norm < 0).any()):
-        raise ValueError(f"input_norm must not be negative, got {input_norm.min().item():g}; give norms, not inputs")
     norms = input_norm.detach().view(groups, inputs_a_group).repeat_interleave(outputs // groups, dim=0)
     norms = norms.view(outputs, inputs_a_group, *[1] * (weight.dim() - 2))  # (outputs, inputs / groups, 1, 1)
     return weight.detach().abs() * norms
@@ -131,17 +103,11 @@ def group_scores(weight: torch.Tensor, *, dim: int = 0, n: float = 2.0) -> torch
     Returns:
         shape (weight.shape[dim],).
 
-    Raises:
-        TypeError, ValueError: see `magnitude_scores`; or `dim` or `n` out of range.
-
     Source: Li et al., "Pruning filters for efficient ConvNets", 2017, section 3.1 (n = 1).
 
     >>> group_scores(torch.tensor([[3.0, -4.0], [0.0, 1.0]]), n=1)
     tensor([7., 1.])
     """
-    require_tensor("weight", weight)
-    n = n if n == math.inf else require_number("n", n, low=1.0)
-    dim = _require_dim(dim, weight.dim())
     rows = weight.detach().movedim(dim, 0).reshape(weight.shape[dim], -1)  # (groups, weights in each)
     return torch.linalg.vector_norm(rows, ord=n, dim=1)
 
@@ -150,7 +116,7 @@ def group_scores(weight: torch.Tensor, *, dim: int = 0, n: float = 2.0) -> torch
 def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Measure the L2 norm of each input of each prunable layer over all images: sqrt(sum x_j^2), for Wanda.
 
-    The sum of a convolution runs over images and places. The model computes in evaluation mode; its mode is restored.
+    The sum of a convolution runs over images and places. The model computes in evaluation mode.
 
     Args:
         model: the network.
@@ -159,15 +125,11 @@ def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tenso
     Returns:
         for each name in `prunable(model)`, shape (inputs of the layer,).
 
-    Raises:
-        TypeError, ValueError: no network, nothing to prune in it, no tensor, or no images.
-
     >>> model = nn.Sequential(nn.Linear(2, 3, bias=False))
     >>> input_norms(model, torch.tensor([[3.0, 1.0], [4.0, 0.0]]))
     {'0.weight': tensor([5., 1.])}
     """
-    names = {id(weight): name for name, weight in _require_prunable(model).items()}
-    require_tensor("images", images)
+    names = {id(weight): name for name, weight in prunable(model).items()}
     squares: dict[str, torch.Tensor] = {}
 
     def add(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -178,12 +140,10 @@ def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tenso
         squares[name] = squares.get(name, 0) + x.reshape(-1, x.shape[-1]).square().sum(dim=0)
 
     hooks = [m.register_forward_pre_hook(add) for m in model.modules() if id(getattr(m, "weight", None)) in names]
-    training = model.training
-    model.eval()
     try:
-        model(images)
+        with evaluating(model):
+            model(images)
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return {name: squares[name].sqrt() for name in names.values() if name in squares}
@@ -195,13 +155,10 @@ def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tenso
 def pruned_count(total: int, sparsity: float) -> int:
     """Return how many of `total` weights a sparsity removes: round(sparsity total), halves to even as PyTorch does.
 
-    Raises:
-        TypeError, ValueError: `total` is no integer of at least 0, or `sparsity` not in [0, 1].
-
     >>> pruned_count(1000, 0.488), pruned_count(5, 0.5)
     (488, 2)
     """
-    return round(require_fraction("sparsity", sparsity) * require_int("total", total))
+    return round(require_fraction("sparsity", sparsity) * total)
 
 
 def mask_by_score(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -214,16 +171,13 @@ def mask_by_score(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     Returns:
         a bool tensor of the same shape; True stays.
 
-    Raises:
-        TypeError, ValueError: `scores` is no floating-point tensor, empty or not finite; `sparsity` not in [0, 1].
-
     >>> mask_by_score(torch.tensor([[3.0, 1.0], [2.0, 4.0]]), 0.5)
     tensor([[ True, False],
             [False,  True]])
     >>> mask_by_score(torch.ones(4), 0.25)
     tensor([False,  True,  True,  True])
     """
-    require_tensor("scores", scores)
+    require_tensor("scores", scores)  # checked here and not in every score: NaN in a weight is NaN in its score
     return _highest(scores, pruned_count(scores.numel(), sparsity))
 
 
@@ -233,9 +187,6 @@ def mask_each_row(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     Args:
         scores: shape (outputs, ...).
         sparsity: fraction of zeros in each row, from 0 to 1.
-
-    Raises:
-        TypeError, ValueError: see `mask_by_score`; or `scores` has no rows.
 
     Source: Sun et al. (Wanda), 2023, section 3, which found the group of comparison to matter.
 
@@ -257,19 +208,12 @@ def global_masks(scores_by_name: Mapping[str, torch.Tensor], sparsity: float) ->
         scores_by_name: one tensor of scores, of any shape, for each name; they must be on one scale.
         sparsity: fraction of zeros among all of them, from 0 to 1; the count is exact.
 
-    Raises:
-        TypeError, ValueError: see `mask_by_score`; or there are no tensors.
-
     >>> masks = global_masks({"a": torch.tensor([1.0, 5.0]), "b": torch.tensor([2.0, 3.0, 4.0])}, 0.4)
     >>> {name: mask.tolist() for name, mask in masks.items()}
     {'a': [False, True], 'b': [False, True, True]}
     """
-    if not isinstance(scores_by_name, Mapping):
-        raise TypeError(f"scores_by_name must map names to tensors, got {type(scores_by_name).__name__}")
-    if not scores_by_name:
-        raise ValueError("scores_by_name is empty: give the scores of at least one weight")
     for name, scores in scores_by_name.items():
-        require_tensor(f"scores_by_name[{name!r}]", scores)
+        require_tensor(name, scores)  # so that the error says which layer diverged
     together = mask_by_score(torch.cat([scores.flatten() for scores in scores_by_name.values()]), sparsity)
     parts = together.split([scores.numel() for scores in scores_by_name.values()])
     return {name: part.view(s.shape) for (name, s), part in zip(scores_by_name.items(), parts, strict=True)}
@@ -286,15 +230,12 @@ def tighten_mask(mask: torch.Tensor, scores: torch.Tensor, ratio: float) -> torc
         scores: the same shape; those of removed weights do not count.
         ratio: from 0 to 1.
 
-    Raises:
-        TypeError, ValueError: see `mask_by_score`; or `mask` is not bool or of another shape.
-
     >>> first = tighten_mask(torch.ones(5, dtype=torch.bool), torch.arange(5.0), 0.4)
     >>> tighten_mask(first, torch.arange(5.0), 0.4)
     tensor([False, False, False,  True,  True])
     """
     require_tensor("scores", scores)
-    _require_mask("mask", mask, tuple(scores.shape))
+    _require_mask("mask", mask, scores.shape)
     tightened = mask.clone()
     kept = scores[mask]  # (kept,)
     tightened[mask] = _highest(kept, pruned_count(kept.numel(), require_fraction("ratio", ratio)))
@@ -309,16 +250,13 @@ def bernoulli_mask(shape: Collection[int], sparsity: float, generator: torch.Gen
         sparsity: the expected fraction of zeros, from 0 to 1.
         generator: to draw from; the mask is on its device.
 
-    Raises:
-        TypeError, ValueError: a shape that is none, `sparsity` not in [0, 1], or `generator` is none.
-
     >>> generator = torch.Generator().manual_seed(0)
     >>> zeros = [int((~bernoulli_mask((100,), 0.5, generator)).sum()) for _ in range(10)]
     >>> min(zeros) < max(zeros)
     True
     """
-    sizes = tuple(require_int("shape", size, minimum=1) for size in shape)
-    return _uniform(sizes, generator) >= require_fraction("sparsity", sparsity)
+    require_fraction("sparsity", sparsity)
+    return torch.rand(tuple(shape), generator=generator, device=generator.device) >= sparsity
 
 
 def n_of_m_mask(scores: torch.Tensor, *, n: int = 2, m: int = 4) -> torch.Tensor:
@@ -330,19 +268,14 @@ def n_of_m_mask(scores: torch.Tensor, *, n: int = 2, m: int = 4) -> torch.Tensor
         n: kept in each group, from 0 to m.
         m: the size of a group, at least 1.
 
-    Raises:
-        TypeError, ValueError: see `mask_by_score`; or a shape that does not divide into groups, or n > m.
-
     Source: Mishra et al., "Accelerating sparse deep neural networks", 2021, section 3.
 
     >>> n_of_m_mask(torch.tensor([[4.0, 1.0, 3.0, 2.0, 5.0, 5.0, 5.0, 9.0]]))
     tensor([[ True, False,  True, False, False, False,  True,  True]])
     """
     require_tensor("scores", scores)
-    m = require_int("m", m, minimum=1)
-    n = require_int("n", n)
-    if n > m:
-        raise ValueError(f"n must be at most m = {m}, got {n}")
+    if not 0 <= n <= m:
+        raise ValueError(f"n must be from 0 to m = {m}, got {n}")
     if scores.dim() < 2 or scores.shape[1] % m:
         raise ValueError(
             f"scores must have the shape (outputs, inputs, ...) with inputs a multiple of m = {m}, got "
@@ -363,30 +296,21 @@ def spread_mask(group_mask: torch.Tensor, shape: Collection[int], *, dim: int = 
         shape: of the weight.
         dim: the dimension of the groups: 0 for rows and filters, 1 for columns and input channels.
 
-    Raises:
-        TypeError, ValueError: `group_mask` is not bool or does not fit, or `dim` is out of range.
-
     >>> spread_mask(torch.tensor([True, False]), (2, 3))
     tensor([[ True,  True,  True],
             [False, False, False]])
     """
-    sizes = tuple(require_int("shape", size, minimum=1) for size in shape)
-    dim = _require_dim(dim, len(sizes))
-    _require_mask("group_mask", group_mask, (sizes[dim],))
-    return group_mask.view([-1 if d == dim else 1 for d in range(len(sizes))]).expand(sizes).clone()
+    along_dim = [1] * len(shape)
+    along_dim[dim] = -1
+    return group_mask.view(along_dim).expand(tuple(shape)).clone()
 
 
 def mask_sparsity(masks: Mapping[str, torch.Tensor]) -> float:
     """Return the fraction of zeros in all masks together, from 0 to 1; `accounting.sparsity` counts biases too.
 
-    Raises:
-        ValueError: there are no masks.
-
     >>> mask_sparsity({"a": torch.tensor([True, False]), "b": torch.tensor([True, True])})
     0.25
     """
-    if not masks:
-        raise ValueError("masks is empty: give at least one mask")
     kept = sum(int(mask.sum()) for mask in masks.values())
     return 1.0 - kept / sum(mask.numel() for mask in masks.values())
 
@@ -404,24 +328,16 @@ def prunable(model: nn.Module, *, skip: Collection[str] = ()) -> dict[str, nn.Pa
         model: the network.
         skip: names to leave out, such as `("conv1.weight",)`.
 
-    Raises:
-        TypeError: `model` is no network, or `skip` is a string.
-        ValueError: `skip` holds a name that is no prunable weight, or a weight is reparametrised.
-
     >>> list(prunable(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Linear(2, 2))))
     ['0.weight', '3.weight']
     """
-    if isinstance(skip, str):
-        raise TypeError(f"skip must be a collection of names, got the string {skip!r}; write ({skip!r},)")
     found: dict[int, tuple[str, nn.Parameter]] = {}
     for prefix, module in require_module("model", model).named_modules():
         if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
             name = f"{prefix}.weight" if prefix else "weight"
             found.setdefault(id(module.weight), (name, require_parameter(name, module.weight)))
     weights = dict(found.values())
-    for name in skip:
-        if name not in weights:
-            raise ValueError(f"skip names {name!r}, which is no prunable weight; there are: {_listed(weights)}")
+    _require_known(skip, weights)
     return {name: weight for name, weight in weights.items() if name not in skip}
 
 
@@ -435,19 +351,15 @@ def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
         model: the network.
         masks: bool, for names in `prunable(model)`, each of its weight's shape; weights without a mask stay whole.
 
-    Raises:
-        TypeError, ValueError: no network, an unknown name, a mask that is not bool or of another shape.
-
     >>> layer = nn.Linear(2, 1)
     >>> apply_masks(layer, {"weight": torch.tensor([[True, False]])})
     >>> layer.weight[0, 1].item()
     0.0
     """
     weights = prunable(model)
+    _require_known(masks, weights)
     for name, mask in masks.items():
-        if name not in weights:
-            raise ValueError(f"masks holds {name!r}, which is no prunable weight; there are: {_listed(weights)}")
-        _require_mask(f"masks[{name!r}]", mask, tuple(weights[name].shape))
+        _require_mask(f"masks[{name!r}]", mask, weights[name].shape)
     for name, mask in masks.items():
         # Not weight * mask: a negative weight would become -0.0, whose sign bit spoils the compression of the file.
         weights[name].masked_fill_(~mask.to(weights[name].device), 0.0)
@@ -458,9 +370,6 @@ def keep_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> Callable[
 
     The optimizer moves zeros too, since their gradients are not zero: without the hook a pruned network is dense again
     after one step.
-
-    Raises:
-        TypeError, ValueError: see `apply_masks`.
 
     >>> layer = nn.Linear(2, 1)
     >>> after_step = keep_masks(layer, {"weight": torch.tensor([[True, False]])})
@@ -482,15 +391,13 @@ def global_magnitude_masks(model: nn.Module, sparsity: float, *, skip: Collectio
         sparsity: fraction of zeros among the prunable weights that are not skipped, from 0 to 1.
         skip: names to leave dense; they get no mask.
 
-    Raises:
-        TypeError, ValueError: no network, nothing to prune in it, weights not finite, `sparsity` not in [0, 1].
-
     >>> from utils.models import LeNet300100
     >>> masks = global_magnitude_masks(LeNet300100(), 0.9)
     >>> sum(int(mask.sum()) for mask in masks.values())
     26620
     """
-    return global_masks(_magnitudes(_require_prunable(model, skip)), sparsity)
+    weights = _require_prunable(model, skip)
+    return global_masks({name: magnitude_scores(weight) for name, weight in weights.items()}, sparsity)
 
 
 def layerwise_magnitude_masks(
@@ -503,9 +410,6 @@ def layerwise_magnitude_masks(
         sparsity: from 0 to 1 for every layer, or by name of the weight; layers without an entry get no mask.
         skip: names to leave dense; they get no mask.
 
-    Raises:
-        TypeError, ValueError: see `global_magnitude_masks`; or `sparsity` has an unknown name.
-
     >>> from utils.models import LeNet300100
     >>> masks = layerwise_magnitude_masks(LeNet300100(), {"fc1.weight": 0.95, "fc2.weight": 0.9})
     >>> {name: int(mask.sum()) for name, mask in masks.items()}
@@ -513,8 +417,11 @@ def layerwise_magnitude_masks(
     """
     weights = _require_prunable(model, skip)
     wanted = _by_name(sparsity, weights) if isinstance(sparsity, Mapping) else dict.fromkeys(weights, sparsity)
-    scores = _magnitudes({name: weights[name] for name in wanted})
-    return {name: mask_by_score(scores[name], value) for name, value in wanted.items()}
+    masks = {}
+    for name, value in wanted.items():
+        scores = magnitude_scores(require_tensor(name, weights[name]))
+        masks[name] = mask_by_score(scores, value)
+    return masks
 
 
 # --- schedules: how much when ----------------------------------------------------------------------------------------
@@ -522,9 +429,6 @@ def layerwise_magnitude_masks(
 
 def sparsity_after(rounds: int, ratio: float) -> float:
     """Return the sparsity after some rounds that each remove `ratio` of what is left: 1 - (1 - ratio)^rounds.
-
-    Raises:
-        TypeError, ValueError: `rounds` is no integer of at least 0, or `ratio` not in [0, 1].
 
     Three times 20 % is not 60 %:
 
@@ -540,21 +444,15 @@ def cubic_sparsity(step: int, *, start: int, end: int, final: float, initial: fl
     It rises fast while there is much to spare and slowly towards the end; before `start` it is `initial`, from `end`
     on `final`. With `start` equal to `end` it is one jump: one-shot pruning in the same loop.
 
-    Raises:
-        TypeError, ValueError: steps that are no integers of at least 0, or end < start; sparsities not in [0, 1], or
-            final < initial.
-
     Source: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1.
 
     >>> [round(cubic_sparsity(step, start=0, end=10, final=0.8), 3) for step in (0, 5, 10, 99)]
     [0.0, 0.7, 0.8, 0.8]
     """
-    step, start, end = require_int("step", step), require_int("start", start), require_int("end", end)
-    final, initial = require_fraction("final", final), require_fraction("initial", initial)
+    final = require_fraction("final", final)
+    initial = require_fraction("initial", initial)
     if end < start:
         raise ValueError(f"end must be at least start = {start}, got {end}")
-    if final < initial:
-        raise ValueError(f"final must be at least initial = {initial:g}, got {final:g}: pruning does not bring back")
     if step >= end:
         return final
     if step <= start:
@@ -583,10 +481,6 @@ class GradualPruner:
         masks: the latest masks, all True before the first update.
         sparsity: the fraction of zeros in them.
 
-    Raises:
-        TypeError, ValueError: a value of the wrong type or out of range, nothing to prune, an unknown name; and by a
-            call, steps that run backwards.
-
     Source: Zhu and Gupta, "To prune, or not to prune", 2017, section 3.
 
     >>> pruner = GradualPruner(nn.Linear(100, 10), final=0.9, start=0, end=20, every=10)
@@ -602,7 +496,9 @@ class GradualPruner:
         weights = _require_prunable(model)
         self._final = _by_name(final, weights) if isinstance(final, Mapping) else require_fraction("final", final)
         cubic_sparsity(0, start=start, end=end, final=0.0)  # raises now what the first call would
-        self._model, self._start, self._end = model, start, end
+        self._model = model
+        self._start = start
+        self._end = end
         self._every = require_int("every", every, minimum=1)
         self._last_step = -1
         names = self._final if isinstance(self._final, dict) else weights
@@ -615,7 +511,7 @@ class GradualPruner:
 
     def __call__(self, step: int) -> None:
         """Apply the latest masks after an update, having computed new ones if they are due at this step."""
-        if require_int("step", step) <= self._last_step:
+        if step <= self._last_step:
             raise ValueError(
                 f"step must be above {self._last_step}, the last one, got {step}; one pruner serves one training: in "
                 "the next one use keep_masks(model, pruner.masks) or a new pruner"
@@ -644,14 +540,10 @@ class GradualPruner:
 def dense_bytes(rows: int, columns: int, *, value_bytes: int = 4) -> int:
     """Return the bytes of a dense matrix: rows columns value_bytes. Zeros cost as much as any other value.
 
-    Raises:
-        TypeError, ValueError: no integers of at least 1.
-
     >>> dense_bytes(300, 784)
     940800
     """
-    _require_matrix(rows, columns, 0)
-    return rows * columns * require_int("value_bytes", value_bytes, minimum=1)
+    return rows * columns * value_bytes
 
 
 def csr_bytes(rows: int, columns: int, nonzeros: int, *, value_bytes: int = 4, index_bytes: int = 4) -> int:
@@ -666,33 +558,22 @@ def csr_bytes(rows: int, columns: int, nonzeros: int, *, value_bytes: int = 4, i
         value_bytes: 4 for float32, 2 for float16.
         index_bytes: of a column's number; `columns` must be at most 256^index_bytes.
 
-    Raises:
-        TypeError, ValueError: no integers, or out of range.
-
     >>> csr_bytes(300, 784, 23520), csr_bytes(300, 784, 23520, index_bytes=2)
     (189364, 142324)
     """
-    _require_matrix(rows, columns, nonzeros)
-    require_int("value_bytes", value_bytes, minimum=1)
-    if columns > 256 ** require_int("index_bytes", index_bytes, minimum=1):
-        raise ValueError(
-            f"index_bytes must be at least {((columns - 1).bit_length() + 7) // 8} to number {columns} columns, "
-            f"got {index_bytes}"
-        )
+    if columns > 256**index_bytes:
+        needed = ((columns - 1).bit_length() + 7) // 8
+        raise ValueError(f"index_bytes must be at least {needed} to number {columns} columns, got {index_bytes}")
     return nonzeros * (value_bytes + index_bytes) + (rows + 1) * max(4, index_bytes)
 
 
 def bitmask_bytes(rows: int, columns: int, nonzeros: int, *, value_bytes: int = 4) -> int:
     """Return the bytes of a bit for each weight and the non-zero values: ceil(rows columns / 8) + nonzeros value_bytes.
 
-    Raises:
-        TypeError, ValueError: no integers, or out of range.
-
     >>> bitmask_bytes(300, 784, 23520)
     123480
     """
-    _require_matrix(rows, columns, nonzeros)
-    return packed_bytes(rows * columns, 1) + nonzeros * require_int("value_bytes", value_bytes, minimum=1)
+    return packed_bytes(rows * columns, 1) + nonzeros * value_bytes
 
 
 def csr_break_even(rows: int, columns: int, *, value_bytes: int = 4, index_bytes: int = 4) -> float:
@@ -700,9 +581,6 @@ def csr_break_even(rows: int, columns: int, *, value_bytes: int = 4, index_bytes
 
     Solves dense_bytes = csr_bytes for nonzeros: 1 - (dense - pointers) / (rows columns (value_bytes + index_bytes)),
     which is close to index_bytes / (value_bytes + index_bytes). Above 1 it never pays: the pointers alone are larger.
-
-    Raises:
-        TypeError, ValueError: see `csr_bytes`.
 
     >>> round(csr_break_even(300, 784), 4), round(csr_break_even(300, 784, index_bytes=2), 4)
     (0.5006, 0.3342)
@@ -717,75 +595,39 @@ def csr_break_even(rows: int, columns: int, *, value_bytes: int = 4, index_bytes
 
 def _highest(scores: torch.Tensor, gone: int) -> torch.Tensor:
     """Return the mask of all but the `gone` lowest scores; of equal ones at the threshold the earlier go."""
-    flat = scores.detach().flatten()
     if gone == 0:
         return torch.ones_like(scores, dtype=torch.bool)
-    # A threshold instead of a sort: several times faster, which tells when masks are computed during training.
+    flat = scores.detach().flatten()
+    # A threshold instead of a sort: several times faster, and training computes masks again and again.
     threshold = flat.kthvalue(gone).values
-    below, tied = flat < threshold, flat == threshold
+    below = flat < threshold
+    tied = flat == threshold
     first_tied = tied & (tied.cumsum(0) <= gone - below.sum())
     return ~(below | first_tied).view(scores.shape)
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator must be a torch.Generator, got {type(generator).__name__}; make one with "
-            "torch.Generator().manual_seed(seed)"
-        )
-    return torch.rand(shape, generator=generator, device=generator.device)
-
-
-def _magnitudes(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: magnitude_scores(require_tensor(name, weight)) for name, weight in weights.items()}
-
-
 def _by_name(sparsity: Mapping[str, float], weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return the sparsities by name in the order of `weights`, each checked to be a fraction of a known weight."""
-    if not sparsity:
-        raise ValueError(f"sparsities by name are empty; give one for at least one of: {_listed(weights)}")
-    for name, value in sparsity.items():
+    """Return the sparsities by name in the order of `weights`."""
+    _require_known(sparsity, weights)
+    return {name: require_fraction(f"the sparsity of {name}", sparsity[name]) for name in weights if name in sparsity}
+
+
+def _require_known(names: Iterable[str], weights: Mapping[str, torch.Tensor]) -> None:
+    for name in names:
         if name not in weights:
-            raise ValueError(f"there is no prunable weight {name!r} to give a sparsity; there are: {_listed(weights)}")
-        require_fraction(f"the sparsity of {name!r}", value)
-    return {name: float(sparsity[name]) for name in weights if name in sparsity}
+            raise ValueError(f"the model has no prunable weight {name!r}; it has: {', '.join(weights) or 'none'}")
 
 
 def _require_prunable(model: nn.Module, skip: Collection[str] = ()) -> dict[str, nn.Parameter]:
     weights = prunable(model, skip=skip)
     if not weights:
-        raise ValueError(
-            "model has no linear or convolutional weight to prune" + (" but those of skip" if skip else "")
-        )
+        raise ValueError("the model has no linear or convolutional weight to prune")
     return weights
 
 
-def _require_mask(name: str, value: object, shape: tuple[int, ...]) -> None:
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.bool:
-        got = f"a tensor of dtype {value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
-        raise TypeError(f"{name} must be a bool tensor (True stays), got {got}; convert a 0/1 tensor with .bool()")
-    _require_shape(name, value, shape)
-
-
-def _require_shape(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{name} must have the shape {shape}, got {tuple(value.shape)}")
-
-
-def _require_dim(dim: object, dims: int) -> int:
-    if isinstance(dim, bool) or not isinstance(dim, int):
-        raise TypeError(f"dim must be an integer, got {dim!r} of type {type(dim).__name__}")
-    if not -dims <= dim < dims:
-        raise ValueError(f"dim must be between {-dims} and {dims - 1}, got {dim}")
-    return dim % dims
-
-
-def _require_matrix(rows: int, columns: int, nonzeros: int) -> None:
-    require_int("rows", rows, minimum=1)
-    require_int("columns", columns, minimum=1)
-    if not require_int("nonzeros", nonzeros) <= rows * columns:
-        raise ValueError(f"nonzeros must be at most {rows * columns}, the size of the matrix, got {nonzeros}")
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(names) or "none"
+def _require_mask(name: str, mask: torch.Tensor, shape: torch.Size) -> None:
+    # An integer mask would pick by index, one of another shape would be broadcast: both silently.
+    if mask.dtype != torch.bool:
+        raise TypeError(f"{name} must be a bool tensor (True stays), got {mask.dtype}; convert a 0/1 tensor by .bool()")
+    if mask.shape != shape:
+        raise ValueError(f"{name} must have the shape {tuple(shape)}, got {tuple(mask.shape)}")
