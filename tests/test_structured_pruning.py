@@ -262,42 +262,26 @@ def test_torch_pruning_removes_the_same_channels_with_the_same_result():
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
-LINEAR, CONV = nn.Linear(4, 3), nn.Conv2d(4, 3, 3)
+LINEAR = nn.Linear(4, 3)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: structured_pruning.keep_best(torch.tensor([1.0, float("nan")]), 1), ValueError, "1 NaN or infinite"),
-        (lambda: structured_pruning.keep_best(torch.tensor([1.0, float("inf")]), 1), ValueError, "1 NaN or infinite"),
-        (lambda: structured_pruning.keep_best(torch.empty(0), 1), ValueError, "empty"),
-        (lambda: structured_pruning.keep_best(torch.arange(3), 1), TypeError, "floating-point dtype, got torch.int64"),
-        (lambda: structured_pruning.keep_best([1.0, 2.0], 1), TypeError, "must be a torch.Tensor, got list"),
-        (lambda: structured_pruning.keep_best(torch.ones(4), 0), ValueError, "count must be at least 1"),
         (lambda: structured_pruning.keep_best(torch.ones(4), 5), ValueError, "count must be at most 4"),
-        (lambda: structured_pruning.keep_best(torch.ones(2, 4), 1), ValueError, "shape \\(channels,\\)"),
-        (lambda: structured_pruning.flatten_indices(indices(0), 0), ValueError, "positions must be at least 1"),
-        (lambda: structured_pruning.flatten_indices(indices(-1), 4), ValueError, "kept must be at least 0"),
-        (
-            lambda: structured_pruning.narrow_linear(LINEAR, outputs=indices(3)),
-            ValueError,
-            "outputs must be from 0 to 2",
-        ),
-        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices(1, 1)), ValueError, "inputs must not repeat"),
-        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices().long()), ValueError, "at least one index"),
-        (
-            lambda: structured_pruning.narrow_linear(LINEAR, outputs=torch.ones(4).bool()),
-            TypeError,
-            "from a mask: mask.nonzero",
-        ),
+        (lambda: structured_pruning.keep_best(torch.ones(4), 0), ValueError, "count must be at least 1"),
+        (lambda: structured_pruning.keep_best(torch.ones(2, 4), 1), ValueError, r"shape \(channels,\)"),
         (lambda: structured_pruning.narrow_linear(LINEAR, outputs=[0]), TypeError, "int64 tensor of indices, got list"),
-        (lambda: structured_pruning.narrow_linear(CONV), TypeError, "layer must be a Linear, got Conv2d"),
-        (lambda: structured_pruning.narrow_conv(LINEAR), TypeError, "got Linear"),
-        (lambda: structured_pruning.narrow_conv(CONV, inputs=indices(4)), ValueError, "inputs must be from 0 to 3"),
-        (lambda: structured_pruning.narrow_conv(nn.ConvTranspose2d(4, 3, 3)), TypeError, "got ConvTranspose2d"),
-        (lambda: structured_pruning.narrow_batch_norm(nn.LayerNorm(4), indices(0)), TypeError, "got LayerNorm"),
         (
-            lambda: structured_pruning.narrow_batch_norm(nn.BatchNorm2d(4), indices(4)),
+            lambda: structured_pruning.narrow_linear(LINEAR, outputs=torch.ones(3).bool()),
+            TypeError,
+            r"from a mask: mask\.nonzero",
+        ),
+        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices().long()), ValueError, "at least one index"),
+        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices(4)), ValueError, "inputs must be from 0 to 3"),
+        (lambda: structured_pruning.narrow_conv(nn.ConvTranspose2d(4, 3, 3)), TypeError, "got ConvTranspose2d"),
+        (
+            lambda: structured_pruning.narrow_batch_norm(nn.BatchNorm2d(4), indices(-1)),
             ValueError,
             "kept must be from 0 to 3",
         ),
@@ -305,17 +289,6 @@ LINEAR, CONV = nn.Linear(4, 3), nn.Conv2d(4, 3, 3)
             lambda: structured_pruning.silence_outputs(nn.BatchNorm2d(4, affine=False), indices(0)),
             ValueError,
             "affine=False",
-        ),
-        (
-            lambda: structured_pruning.silence_outputs(nn.Linear(4, 4), indices(4)),
-            ValueError,
-            "kept must be from 0 to 3",
-        ),
-        (lambda: structured_pruning.shrink_lenet5(LeNet300100(), *[indices(0)] * 3), TypeError, "must be a LeNet5"),
-        (
-            lambda: structured_pruning.shrink_lenet300100(LeNet5(), *[indices(0)] * 2),
-            TypeError,
-            "must be a LeNet300100",
         ),
     ],
 )

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from utils.input_validation import require_int, require_module, require_parameter, require_tensor
+from utils.input_validation import require_int, require_parameter
 from utils.models import LeNet5, LeNet300100
 from utils.pruning import CONVOLUTIONS, group_scores, mask_by_score
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def keep_best(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -26,14 +24,9 @@ def keep_best(scores: torch.Tensor, count: int) -> torch.Tensor:
         scores: shape (channels,).
         count: from 1 to channels; a layer without channels computes nothing.
 
-    Raises:
-        TypeError, ValueError: see `pruning.mask_by_score`; or `scores` has more than one dimension, or `count` is
-            out of range.
-
     >>> keep_best(torch.tensor([0.1, 0.9, 0.3, 0.8]), 2)
     tensor([1, 3])
     """
-    require_tensor("scores", scores)
     if scores.dim() != 1:
         raise ValueError(f"scores must have the shape (channels,), got {tuple(scores.shape)}; see group_scores")
     if require_int("count", count, minimum=1) > len(scores):
@@ -51,14 +44,10 @@ def flatten_indices(kept: torch.Tensor, positions: int) -> torch.Tensor:
     Returns:
         shape (kept positions,), the inputs to keep of the linear layer that follows.
 
-    Raises:
-        TypeError, ValueError: no such indices, or `positions` is no integer of at least 1.
-
     >>> flatten_indices(torch.tensor([0, 2]), 3)
     tensor([0, 1, 2, 6, 7, 8])
     """
-    _require_indices("kept", kept)
-    places = torch.arange(require_int("positions", positions, minimum=1), device=kept.device)
+    places = torch.arange(positions, device=kept.device)
     return (kept[:, None] * positions + places).flatten()  # (kept, positions) -> (kept positions,)
 
 
@@ -71,14 +60,9 @@ def narrow_linear(
         layer: it is not changed.
         outputs, inputs: indices to keep, without repetition; None for all. A permutation reorders.
 
-    Raises:
-        TypeError: `layer` is no linear layer, or the indices are no int64 tensor.
-        ValueError: indices out of range, repeated or none at all, or the weight is reparametrised.
-
     >>> narrow_linear(nn.Linear(4, 3), outputs=torch.tensor([0, 2]), inputs=torch.tensor([1]))
     Linear(in_features=1, out_features=2, bias=True)
     """
-    _require_kind("layer", layer, nn.Linear)
     small = _narrowed(layer, outputs, inputs)
     small.out_features, small.in_features = small.weight.shape
     return small
@@ -96,17 +80,13 @@ def narrow_conv(
         layer: an `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d`; it is not changed.
         outputs, inputs: indices to keep, without repetition; None for all.
 
-    Raises:
-        TypeError: `layer` is no such convolution, or the indices are no int64 tensor.
-        ValueError: indices out of range, repeated or none at all; other groups than 1 or depthwise; differing
-            `inputs` and `outputs` of a depthwise convolution; or the weight is reparametrised.
-
     >>> narrow_conv(nn.Conv2d(4, 6, 3), outputs=torch.tensor([0, 2]))
     Conv2d(4, 2, kernel_size=(3, 3), stride=(1, 1))
     >>> narrow_conv(nn.Conv2d(4, 4, 3, groups=4), inputs=torch.tensor([1, 3]))
     Conv2d(2, 2, kernel_size=(3, 3), stride=(1, 1), groups=2)
     """
-    _require_kind("layer", layer, *CONVOLUTIONS)
+    if not isinstance(layer, CONVOLUTIONS):  # a transposed one has its inputs first, and would lose the wrong channels
+        raise TypeError(f"layer must be an nn.Conv1d, nn.Conv2d or nn.Conv3d, got {type(layer).__name__}")
     if layer.groups == 1:
         small = _narrowed(layer, outputs, inputs)
         small.out_channels, small.in_channels = small.weight.shape[:2]
@@ -130,15 +110,10 @@ def narrow_batch_norm(layer: nn.Module, kept: torch.Tensor) -> nn.Module:
         layer: an `nn.BatchNorm1d`, `nn.BatchNorm2d` or `nn.BatchNorm3d`; it is not changed.
         kept: indices of channels, without repetition.
 
-    Raises:
-        TypeError: `layer` is no batch norm, or the indices are no int64 tensor.
-        ValueError: indices out of range, repeated or none at all.
-
     >>> small = narrow_batch_norm(nn.BatchNorm2d(8), torch.tensor([0, 5]))
     >>> small.num_features, small.running_mean.shape
     (2, torch.Size([2]))
     """
-    _require_kind("layer", layer, *_BATCH_NORMS)
     _require_indices("kept", kept, below=layer.num_features)
     small = copy.deepcopy(layer)
     for name, value in (*layer.named_parameters(), *layer.named_buffers()):
@@ -160,17 +135,11 @@ def silence_outputs(layer: nn.Module, kept: torch.Tensor) -> None:
         layer: linear, convolution or batch norm.
         kept: indices of the outputs that stay.
 
-    Raises:
-        TypeError: `layer` is none of these, or the indices are no int64 tensor.
-        ValueError: indices out of range, repeated or none at all; a batch norm without scale; or the weight is
-            reparametrised.
-
     >>> layer = nn.Linear(2, 3)
     >>> silence_outputs(layer, torch.tensor([1]))
     >>> layer(torch.ones(2)).nonzero().flatten()
     tensor([1])
     """
-    _require_kind("layer", layer, nn.Linear, *CONVOLUTIONS, *_BATCH_NORMS)
     if layer.weight is None:
         raise ValueError("layer is a batch norm with affine=False: it has no scale to set to zero")
     weight = require_parameter("layer.weight", layer.weight)
@@ -191,14 +160,10 @@ def shrink_lenet300100(model: LeNet300100, keep1: torch.Tensor, keep2: torch.Ten
         model: it is not changed.
         keep1, keep2: indices of the units to keep in `fc1` and `fc2`.
 
-    Raises:
-        TypeError, ValueError: another network, or see `narrow_linear`.
-
     >>> small = shrink_lenet300100(LeNet300100(), torch.arange(30), torch.arange(20))
     >>> small(torch.zeros(2, 1, 28, 28)).shape, small.fc2
     (torch.Size([2, 10]), Linear(in_features=30, out_features=20, bias=True))
     """
-    _require_kind("model", model, LeNet300100)
     small = copy.deepcopy(model)
     small.fc1 = narrow_linear(model.fc1, outputs=keep1)
     small.fc2 = narrow_linear(model.fc2, outputs=keep2, inputs=keep1)
@@ -215,14 +180,10 @@ def shrink_lenet5(model: LeNet5, keep1: torch.Tensor, keep2: torch.Tensor, keep_
         model: it is not changed.
         keep1, keep2, keep_hidden: indices to keep of the outputs of `conv1`, `conv2` and `fc1`.
 
-    Raises:
-        TypeError, ValueError: another network, or see `narrow_conv` and `narrow_linear`.
-
     >>> small = shrink_lenet5(LeNet5(), torch.arange(5), torch.arange(10), torch.arange(32))
     >>> small(torch.zeros(2, 1, 28, 28)).shape, small.fc1
     (torch.Size([2, 10]), Linear(in_features=160, out_features=32, bias=True))
     """
-    _require_kind("model", model, LeNet5)
     small = copy.deepcopy(model)
     small.conv1 = narrow_conv(model.conv1, outputs=keep1)
     small.conv2 = narrow_conv(model.conv2, outputs=keep2, inputs=keep1)
@@ -242,10 +203,6 @@ def kept_channels(dense: nn.Module, arguments: Mapping[str, object], *, n: float
     Returns:
         indices by name of the layer, in the order of the layers.
 
-    Raises:
-        TypeError: `dense` is another network.
-        ValueError: a width is larger than the dense one.
-
     >>> {name: len(kept) for name, kept in kept_channels(LeNet300100(), {"hidden": (64, 32)}).items()}
     {'fc1': 64, 'fc2': 32}
     """
@@ -254,18 +211,14 @@ def kept_channels(dense: nn.Module, arguments: Mapping[str, object], *, n: float
     elif isinstance(dense, LeNet300100):
         widths = dict(zip(("fc1", "fc2"), arguments["hidden"], strict=True))
     else:
-        raise TypeError(f"dense must be a LeNet5 or a LeNet300100, got {type(require_module('dense', dense)).__name__}")
+        raise TypeError(f"dense must be a LeNet5 or a LeNet300100, got {type(dense).__name__}")
     return {
         name: keep_best(group_scores(dense.get_submodule(name).weight, n=n), width) for name, width in widths.items()
     }
 
 
 def remove_channels(dense: nn.Module, kept: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Return the narrow network with only the channels that `kept_channels` names.
-
-    Raises:
-        TypeError, ValueError: see `structured_pruning.shrink_lenet5` and `structured_pruning.shrink_lenet300100`.
-    """
+    """Return the narrow network with only the channels that `kept_channels` names."""
     shrink = shrink_lenet5 if isinstance(dense, LeNet5) else shrink_lenet300100
     return shrink(dense, *kept.values())
 
@@ -277,34 +230,29 @@ def _narrowed(layer: nn.Module, outputs: torch.Tensor | None, inputs: torch.Tens
     """Return a copy of a layer with only some rows and columns of weight and bias; its sizes are still to set."""
     weight = require_parameter("layer.weight", layer.weight)
     small = copy.deepcopy(layer)  # not a new layer: that would draw random numbers and forget dtype, mode and stride
-    new_weight, new_bias = weight.detach(), None if layer.bias is None else layer.bias.detach()
+    new_weight = weight.detach()
+    new_bias = None if layer.bias is None else layer.bias.detach()
     if outputs is not None:
-        rows = _require_indices("outputs", outputs, below=weight.shape[0]).to(weight.device)
-        new_weight, new_bias = new_weight[rows], None if new_bias is None else new_bias[rows]
+        _require_indices("outputs", outputs, below=weight.shape[0])
+        rows = outputs.to(weight.device)
+        new_weight = new_weight[rows]
+        new_bias = None if new_bias is None else new_bias[rows]
     if inputs is not None:
-        columns = _require_indices("inputs", inputs, below=weight.shape[1]).to(weight.device)
-        new_weight = new_weight[:, columns]
+        _require_indices("inputs", inputs, below=weight.shape[1])
+        new_weight = new_weight[:, inputs.to(weight.device)]
     small.weight = nn.Parameter(new_weight.clone(memory_format=torch.contiguous_format), weight.requires_grad)
     if new_bias is not None:
         small.bias = nn.Parameter(new_bias.clone(), layer.bias.requires_grad)
     return small
 
 
-def _require_indices(name: str, value: object, *, below: int | None = None) -> torch.Tensor:
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.int64:
-        got = f"a tensor of dtype {value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
-        raise TypeError(f"{name} must be an int64 tensor of indices, got {got}; from a mask: mask.nonzero().flatten()")
-    if value.dim() != 1 or value.numel() == 0:
-        raise ValueError(f"{name} must have the shape (kept,) with at least one index, got {tuple(value.shape)}")
-    if value.min() < 0 or (below is not None and value.max() >= below):
-        legal = "at least 0" if below is None else f"from 0 to {below - 1}"
-        raise ValueError(f"{name} must be {legal}, got {value.min()} to {value.max()}")
-    differ = value.unique().numel()
-    if differ != value.numel():
-        raise ValueError(f"{name} must not repeat an index, got {value.numel()} of which {differ} differ")
-    return value
-
-
-def _require_kind(name: str, value: object, *kinds: type) -> None:
-    if not isinstance(value, kinds):
-        raise TypeError(f"{name} must be a {' or '.join(kind.__name__ for kind in kinds)}, got {type(value).__name__}")
+def _require_indices(name: str, indices: torch.Tensor, *, below: int) -> None:
+    dtype = getattr(indices, "dtype", type(indices).__name__)
+    if dtype != torch.int64:
+        raise TypeError(
+            f"{name} must be an int64 tensor of indices, got {dtype}; from a mask: mask.nonzero().flatten()"
+        )
+    if indices.dim() != 1 or indices.numel() == 0:
+        raise ValueError(f"{name} must have the shape (kept,) with at least one index, got {tuple(indices.shape)}")
+    if indices.min() < 0 or indices.max() >= below:
+        raise ValueError(f"{name} must be from 0 to {below - 1}, got {indices.min()} to {indices.max()}")
