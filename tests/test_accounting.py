@@ -63,10 +63,6 @@ def test_parameters_and_macs_of_the_networks(name):
     assert (count_parameters(model), count_macs(model, IMAGE)) == BY_HAND[name]
 
 
-def test_the_numbers_that_the_course_quotes():
-    assert [BY_HAND[name][1] for name in ("LiteNetMLP", "LiteNetCNN", "LeNet5")] == [203_264, 480_500, 2_293_000]
-
-
 def test_macs_grow_with_the_batch():
     model = build("LiteNetCNN")
     assert count_macs(model, IMAGE.expand(5, -1, -1, -1)) == 5 * count_macs(model, IMAGE)
@@ -89,12 +85,6 @@ def test_macs_of_a_convolution(groups, inputs, outputs, kernel, stride, padding,
     conv = nn.Conv2d(groups * inputs, groups * outputs, kernel, stride, padding, dilation, groups)
     by_hand = out[0] * out[1] * groups * outputs * inputs * kernel[0] * kernel[1]
     assert count_macs(conv, torch.zeros(1, groups * inputs, *size)) == by_hand
-
-
-def test_macs_of_a_depthwise_convolution_are_one_kernel_a_channel():
-    depthwise = nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False)
-    assert count_macs(depthwise, torch.zeros(1, 32, 14, 14)) == 14 * 14 * 32 * 9
-    assert count_parameters(depthwise) == 32 * 9
 
 
 def test_a_layer_used_twice_has_its_parameters_once_and_its_macs_twice():
@@ -125,13 +115,13 @@ def test_layer_costs_names_nested_layers_and_counts_no_macs_for_batch_norm():
     assert rows["block1.bn1"] == LayerCost("block1.bn1", "BatchNorm2d", (16,), 32, 0)
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("count", [count_macs, layer_costs])
-def test_counting_leaves_the_network_as_it_was(count, training):
-    model = build("SmallResNet").train(training)
+def test_counting_leaves_the_network_as_it_was():
+    model = build("SmallResNet").train()
+    model.bn.eval()  # frozen on purpose
+    modes = [module.training for module in model.modules()]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    count(model, torch.rand(1, 1, 28, 28))
-    assert model.training is training
+    count_macs(model, torch.rand(1, 1, 28, 28))
+    assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -185,11 +175,6 @@ def test_bytes_on_disk_of_a_file_and_of_a_nested_folder(tmp_path):
     assert bytes_on_disk(tmp_path / "empty") == 0
 
 
-def test_bytes_on_disk_of_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"):
-        bytes_on_disk(tmp_path / "absent")
-
-
 @given(count=st.integers(0, 500), bits=st.integers(1, 40))
 def test_packed_bytes_against_numpy_packing(count, bits):
     assert packed_bytes(count, bits) == len(np.packbits(np.zeros(count * bits, dtype=np.uint8)))
@@ -199,40 +184,8 @@ def test_packed_bytes_is_exact_where_floats_are_not():
     assert packed_bytes(2**60 + 1, 8) == 2**60 + 1
 
 
-@pytest.mark.parametrize(
-    ("count", "bits", "error"),
-    [
-        (-1, 8, ValueError),
-        (3, 0, ValueError),
-        (3, -2, ValueError),
-        (1.5, 8, TypeError),
-        (3, float("nan"), TypeError),
-        ("3", 8, TypeError),
-        (True, 8, TypeError),
-    ],
-)
-def test_packed_bytes_refuses_bad_numbers(count, bits, error):
-    with pytest.raises(error, match=r"(count|bits) must be"):
-        packed_bytes(count, bits)
-
-
-@pytest.mark.parametrize("count", [count_parameters, count_nonzero, sparsity, bytes_in_memory, saved_bytes])
-@pytest.mark.parametrize("wrong", [None, "LeNet5", torch.ones(2), nn.Linear])
-def test_what_is_no_network_is_refused(count, wrong):
-    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module|is the class Linear, not a network"):
-        count(wrong)
-
-
-@pytest.mark.parametrize("count", [count_macs, layer_costs])
-@pytest.mark.parametrize(
-    ("model", "example", "error", "match"),
-    [
-        (None, IMAGE, TypeError, "model must be"),
-        (nn.Flatten(), None, TypeError, r"example must be a torch\.Tensor"),
-        (nn.Flatten(), np.zeros((1, 2)), TypeError, "got ndarray"),
-        (nn.Flatten(), torch.zeros(0, 2), ValueError, r"example is empty: its shape is \(0, 2\)"),
-    ],
-)
-def test_counting_refuses_bad_arguments(count, model, example, error, match):
-    with pytest.raises(error, match=match):
-        count(model, example)
+def test_errors_name_the_argument():
+    with pytest.raises(TypeError, match="model is the class Linear, not a network"):
+        count_parameters(nn.Linear)
+    with pytest.raises(ValueError, match="bits must be at least 1"):
+        packed_bytes(3, 0)

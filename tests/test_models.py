@@ -46,7 +46,6 @@ REMEDY = "git checkout -- data/checkpoints"
 def test_build_makes_the_network_of_that_name(name):
     model = build(name)
     assert type(model).__name__ == name
-    assert build(name) is not model
     assert model(torch.rand(3, 1, 28, 28)).shape == (3, 10)
 
 
@@ -58,10 +57,13 @@ def test_an_image_is_judged_without_regard_to_its_neighbours(name):
     assert alone.std(dim=0).min() > 0
 
 
-@pytest.mark.parametrize("name", ["lenet5", "LeNet-5", "", None, 3])
-def test_build_refuses_an_unknown_name(name):
-    with pytest.raises(ValueError, match=r"unknown network .*; known are LiteNetMLP, LiteNetCNN"):
-        build(name)
+def test_errors_name_what_is_wrong():
+    with pytest.raises(ValueError, match="unknown network 'lenet5'; known are LiteNetMLP, LiteNetCNN"):
+        build("lenet5")
+    with pytest.raises(ValueError, match="hidden must be at least 1, got 0"):
+        LiteNetMLP(0)
+    with pytest.raises(TypeError, match="model is the class LeNet5, not a network"):
+        load_checkpoint("LeNet5", model=LeNet5)
 
 
 def test_lite_net_mlp_against_numpy():
@@ -90,31 +92,6 @@ def test_a_narrower_network_has_the_parameters_of_its_widths(model, parameters):
 def test_a_network_of_half_the_width_has_about_a_quarter_of_the_weights(model):
     half, whole = (sum(p.numel() for p in model(width).parameters() if p.ndim == 4) for width in (16, 32))
     assert 3 < whole / half < 4
-
-
-@pytest.mark.parametrize("model", [LiteNetMLP, SmallResNet, SmallDepthwiseNet])
-@pytest.mark.parametrize(("width", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (None, TypeError)])
-def test_a_bad_width_is_refused(model, width, error):
-    with pytest.raises(error, match=r"(hidden|width) must be"):
-        model(width)
-
-
-@pytest.mark.parametrize("model", [LiteNetCNN, LeNet300100, LeNet5])
-@pytest.mark.parametrize(
-    ("widths", "error"),
-    [
-        (5, TypeError),
-        (None, TypeError),
-        ("10", TypeError),
-        ((5, 1.5), TypeError),
-        ((0, 5), ValueError),
-        ((5,), ValueError),
-        ((1, 2, 3), ValueError),
-    ],
-)
-def test_bad_widths_are_refused(model, widths, error):
-    with pytest.raises(error, match=r"(channels|hidden) must be"):
-        model(widths)
 
 
 def test_a_residual_block_without_its_residual_is_its_shortcut():
@@ -193,17 +170,6 @@ def test_an_interrupted_save_leaves_the_earlier_tensors(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("model", [None, "LeNet5", LeNet5])
-def test_only_a_network_can_be_saved_or_filled(tmp_path, model):
-    with pytest.raises(TypeError, match="model"):
-        save_checkpoint(model, "mine", folder=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path)
-    if model is not None:
-        with pytest.raises(TypeError, match="model"):
-            load_checkpoint("mine", model=model, folder=tmp_path)
-
-
 # --- checkpoints that are wrong -------------------------------------------------------------------------------------
 
 
@@ -238,7 +204,6 @@ WRONG = {
     "card a list": (lambda p: p.with_suffix(".json").write_text("[1, 2]"), "mine.json is damaged"),
     "card without digest": (lambda p: p.with_suffix(".json").write_text('{"model": "LeNet5"}'), "mine.json is damaged"),
     "card of no network": (lambda p: write(p.parent, good_bytes(), model="ResNet50"), "mine.json names 'ResNet50'"),
-    "card of a strange network": (lambda p: write(p.parent, good_bytes(), model=["a"]), r"mine.json names \['a'\]"),
 }
 
 
@@ -258,11 +223,10 @@ def test_a_network_of_another_form_is_told_so(tmp_path):
             load_checkpoint("mine", model=model, folder=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nothing", "../mine", "", None])
-def test_an_unknown_checkpoint_names_those_there_are(tmp_path, name):
+def test_an_unknown_checkpoint_names_those_there_are(tmp_path):
     save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path)
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*; there are: mine"):
-        load_checkpoint(name, folder=tmp_path)
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint 'nothing' .*; there are: mine"):
+        load_checkpoint("nothing", folder=tmp_path)
 
 
 @given(noise=st.binary(max_size=300), after=st.integers(0, 3))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.input_validation import require_int, require_module
-from utils.models import to_safetensors
+from utils.models import evaluating, to_safetensors
 
 
 class LayerCost(NamedTuple):
@@ -26,9 +26,6 @@ class LayerCost(NamedTuple):
 
 def count_parameters(model: nn.Module) -> int:
     """Count the parameters, each shared tensor once.
-
-    Raises:
-        TypeError: `model` is no network.
 
     >>> count_parameters(nn.Linear(784, 256))
     200960
@@ -59,10 +56,6 @@ def count_macs(model: nn.Module, example: torch.Tensor) -> int:
     Only matrix products and convolutions count, biases and activations do not; PyTorch's own counter does the work and
     two of its floating-point operations are one multiply-accumulate.
 
-    Raises:
-        TypeError: `model` is no network or `example` no tensor.
-        ValueError: `example` is an empty batch.
-
     >>> count_macs(nn.Linear(784, 256), torch.zeros(1, 784))
     200704
     """
@@ -76,16 +69,13 @@ def layer_costs(model: nn.Module, example: torch.Tensor) -> list[LayerCost]:
         model: the network.
         example: a batch of one input.
 
-    Raises:
-        TypeError, ValueError: see `count_macs`.
-
     >>> layer_costs(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3))
     [LayerCost(name='0', kind='Linear', weight_shape=(2, 3), parameters=8, macs=6)]
     """
     flops = _flops(model, example)
     rows = []
     for name, module in model.named_modules():
-        if any(True for _ in module.children()):
+        if list(module.children()):
             continue
         parameters = count_parameters(module)
         macs = flops.get(f"{type(model).__name__}.{name}" if name else "Global", 0) // 2
@@ -112,11 +102,7 @@ def saved_bytes(model: nn.Module) -> int:
 
 
 def bytes_on_disk(path: str | Path) -> int:
-    """Return the bytes of a file, or of all files below a directory (whose own entry would say 4,096 or so).
-
-    Raises:
-        FileNotFoundError: there is nothing at `path`.
-    """
+    """Return the bytes of a file, or of all files below a directory (whose own entry would say 4,096 or so)."""
     path = Path(path)
     if path.is_dir():
         return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
@@ -125,9 +111,6 @@ def bytes_on_disk(path: str | Path) -> int:
 
 def packed_bytes(count: int, bits: int) -> int:
     """Return the bytes that `count` numbers of `bits` bits each fill when packed without gaps: ceil(count bits / 8).
-
-    Raises:
-        TypeError, ValueError: a negative or fractional argument, or `bits` of 0.
 
     >>> packed_bytes(203_530, 32), packed_bytes(3, 3)
     (814120, 2)
@@ -138,15 +121,7 @@ def packed_bytes(count: int, bits: int) -> int:
 def _flops(model: nn.Module, example: torch.Tensor) -> dict[str, int]:
     """Return floating-point operations by module name, as `FlopCounterMode` counts them; "Global" is the total."""
     require_module("model", model)
-    if not isinstance(example, torch.Tensor):
-        raise TypeError(f"example must be a torch.Tensor, got {type(example).__name__}")
-    if example.numel() == 0:
-        raise ValueError(f"example is empty: its shape is {tuple(example.shape)}; give one input, with a batch of 1")
-    training = model.training
-    model.eval()  # a batch of one through batch norm must not change its statistics
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(example)
-    finally:
-        model.train(training)
+    # In evaluation mode: a batch of one through batch norm must not change its statistics.
+    with evaluating(model), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(example)
     return {"Global": 0} | {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}

@@ -165,6 +165,28 @@ class SmallDepthwiseNet(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class NormedMLP(nn.Module):
+    """784 - hidden - hidden - hidden - 10 without biases and with batch norm behind each layer, for binary weights.
+
+    With `hidden` = 1024 it has the shape of the network of BinaryConnect (Courbariaux et al., 2015, section 3.1).
+    """
+
+    def __init__(self, hidden: int = 512):
+        super().__init__()
+        widths = [784, *[require_int("hidden", hidden, minimum=1)] * 3, 10]
+        pairs = list(itertools.pairwise(widths))
+        self.layers = nn.ModuleList([nn.Linear(n, m, bias=False) for n, m in pairs])
+        self.norms = nn.ModuleList([nn.BatchNorm1d(m) for _, m in pairs])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = norm(layer(x))
+            if index < len(self.layers) - 1:
+                x = F.relu(x)  # (N, hidden)
+        return x
+
+
 MODELS: dict[str, type[nn.Module]] = {
     model.__name__: model for model in (LiteNetMLP, LiteNetCNN, LeNet300100, LeNet5, SmallResNet, SmallDepthwiseNet)
 }
@@ -172,9 +194,6 @@ MODELS: dict[str, type[nn.Module]] = {
 
 def build(name: str) -> nn.Module:
     """Make an untrained network of the course by the name of its class.
-
-    Raises:
-        ValueError: unknown name.
 
     >>> type(build("LeNet5")).__name__
     'LeNet5'
@@ -211,22 +230,14 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
 
 
 def to_safetensors(model: nn.Module) -> bytes:
-    """Return the content of a safetensors file with the model's state.
-
-    Raises:
-        TypeError: `model` is no network.
-    """
+    """Return the content of a safetensors file with the model's state."""
     state = require_module("model", model).state_dict()
     return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 
 def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, **about: object) -> Path:
-    """Write `<name>.safetensors` and, beside it, `<name>.json` with its digest and whatever `about` says.
-
-    Raises:
-        TypeError: `model` is no network, or JSON has no form for a value of `about`.
-    """
-    content = to_safetensors(model)  # it refuses what is no network
+    """Write `<name>.safetensors` and, beside it, `<name>.json` with its digest and whatever `about` says."""
+    content = to_safetensors(model)
     parameters = sum(p.numel() for p in model.parameters())
     return write_checkpoint(folder, name, content, model=type(model).__name__, parameters=parameters, **about)
 
@@ -247,9 +258,10 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
     False
     """
     path = folder / f"{name}.safetensors"
-    card, tensors = checkpoint_card(name, folder=folder), read_checkpoint(folder, name, load_tensors)
+    card = checkpoint_card(name, folder=folder)
+    tensors = read_checkpoint(folder, name, load_tensors)
     if model is None:
-        if card["model"] not in tuple(MODELS):
+        if card["model"] not in MODELS:
             raise damaged(path.with_suffix(".json"), f"names {card['model']!r}, no network of the course")
         try:
             model = MODELS[card["model"]](**card.get("arguments", {}))
@@ -265,25 +277,3 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
         )
     model.load_state_dict(tensors)
     return model.eval()
-
-
-class NormedMLP(nn.Module):
-    """784 - hidden - hidden - hidden - 10 without biases and with batch norm behind each layer, for binary weights.
-
-    With `hidden` = 1024 it has the shape of the network of BinaryConnect (Courbariaux et al., 2015, section 3.1).
-    """
-
-    def __init__(self, hidden: int = 512):
-        super().__init__()
-        widths = [784, *[require_int("hidden", hidden, minimum=1)] * 3, 10]
-        pairs = list(itertools.pairwise(widths))
-        self.layers = nn.ModuleList([nn.Linear(n, m, bias=False) for n, m in pairs])
-        self.norms = nn.ModuleList([nn.BatchNorm1d(m) for _, m in pairs])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.flatten(1)
-        for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            x = norm(layer(x))
-            if index < len(self.layers) - 1:
-                x = F.relu(x)  # (N, hidden)
-        return x
