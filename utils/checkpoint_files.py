@@ -1,6 +1,6 @@
 """The files of a checkpoint: tensors in safetensors, everything about them in a JSON card beside it.
 
-`models` fills PyTorch's networks from them and `keras_tools` Keras's; this module loads neither library, and nothing
+`models` fills PyTorch's networks from them and `keras_models` Keras's; this module loads neither library, and nothing
 is ever unpickled.
 """
 
@@ -36,9 +36,6 @@ def write_checkpoint(
     """Write `<name><suffix>` and, beside it, `<name>.json`: model, digest, bytes and whatever `about` says.
 
     Both files are written beside their place and moved there, so an interrupted call leaves no half file.
-
-    Raises:
-        TypeError: JSON has no form for a value of `about`.
     """
     card = {"model": model, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), **about}
     text = (json.dumps(card, indent=2) + "\n").encode()  # before either file is touched: it may raise
@@ -57,7 +54,8 @@ def read_checkpoint(
     Raises:
         CheckpointError: the file or its card is missing or damaged.
     """
-    path, card = folder / f"{name}{suffix}", checkpoint_card(name, folder=folder)
+    path = folder / f"{name}{suffix}"
+    card = checkpoint_card(name, folder=folder)
     try:
         content = path.read_bytes()
     except OSError as error:

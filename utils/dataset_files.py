@@ -80,7 +80,6 @@ def read_idx(path: str | Path) -> np.ndarray:
     then the values (LeCun, Cortes and Burges, "The MNIST database", section "File formats").
 
     Raises:
-        ValueError: the file's name is not one of the four.
         DataError: missing, truncated, corrupted or swapped.
     """
     path = Path(path)

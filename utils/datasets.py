@@ -13,7 +13,7 @@ import torch
 
 from utils.dataset_files import DataError, held_out_for_validation, mnist_arrays
 from utils.files import ROOT
-from utils.input_validation import require_int, require_seed
+from utils.input_validation import require_int
 
 
 class Examples(NamedTuple):
@@ -24,11 +24,11 @@ class Examples(NamedTuple):
 
     def take(self, count: int) -> "Examples":
         """Return the first `count` examples (a view), or all of them if there are fewer."""
-        count = require_int("count", count, minimum=1)
+        require_int("count", count, minimum=1)
         return Examples(self.images[:count], self.labels[:count])
 
     def to(self, device: torch.device | str) -> "Examples":
-        """Return the split on `device`."""
+        """Return the examples on `device`."""
         return Examples(self.images.to(device), self.labels.to(device))
 
 
@@ -41,11 +41,7 @@ class Splits(NamedTuple):
 
 
 def require_examples(name: str, value: object) -> Examples:
-    """Return `value` if it is `Examples`, and say what to write where all three splits or bare tensors were given.
-
-    Raises:
-        TypeError: it is not `Examples`.
-    """
+    """Return `value` if it is `Examples`, and say what to write where all three splits or bare tensors were given."""
     if isinstance(value, Examples):
         return value
     remedy = "choose one of them, such as .train" if isinstance(value, Splits) else "write Examples(images, labels)"
@@ -65,7 +61,6 @@ def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = Fa
             training split. The course's networks take values in [0, 1], as they come without.
 
     Raises:
-        ValueError: unknown name.
         DataError: a file is missing, truncated, corrupted or swapped, or cannot be downloaded.
 
     >>> [len(split.labels) for split in load("mnist")]
@@ -78,7 +73,8 @@ def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = Fa
     if not normalized:
         return splits
     pixels = splits.train.images
-    mean, std = pixels.mean(dim=(0, 2, 3), keepdim=True), pixels.std(dim=(0, 2, 3), keepdim=True)
+    mean = pixels.mean(dim=(0, 2, 3), keepdim=True)  # (1, channels, 1, 1)
+    std = pixels.std(dim=(0, 2, 3), keepdim=True)
     return Splits(*(Examples((s.images - mean) / std, s.labels) for s in splits))
 
 
@@ -88,31 +84,25 @@ def calibration_batches(train: Examples, *, batches: int, batch_size: int, seed:
     Returns:
         A list of tensors of shape (batch_size, channels, height, width).
 
-    Raises:
-        TypeError: `train` is no split, or a number is not an integer.
-        ValueError: more images are asked for than there are, or a number is out of range.
-
     >>> images = torch.zeros(100, 1, 28, 28)
     >>> [b.shape[0] for b in calibration_batches(Examples(images, torch.zeros(100)), batches=2, batch_size=8, seed=0)]
     [8, 8]
     """
     require_examples("train", train)
-    batches = require_int("batches", batches, minimum=1)
-    batch_size = require_int("batch_size", batch_size, minimum=1)
     if batches * batch_size > len(train.images):
         raise ValueError(f"{batches} batches of {batch_size} images need more than the {len(train.images)} there are")
-    chosen = np.random.default_rng(require_seed(seed)).permutation(len(train.images))[: batches * batch_size]
+    chosen = np.random.default_rng(seed).permutation(len(train.images))[: batches * batch_size]
     return list(train.images[torch.from_numpy(chosen)].split(batch_size))
 
 
 def _load_mnist(root: Path) -> Splits:
-    return Splits(*(_split(digits.images, digits.labels) for digits in mnist_arrays(root)))
+    return Splits(*(_examples(digits.images, digits.labels) for digits in mnist_arrays(root)))
 
 
-def _split(images: np.ndarray, labels: np.ndarray) -> Examples:
+def _examples(images: np.ndarray, labels: np.ndarray) -> Examples:
     pixels = torch.tensor(images, dtype=torch.float32).div_(255.0)
-    if pixels.ndim == 3:
-        pixels = pixels.unsqueeze(1)  # (N, 28, 28) -> (N, 1, 28, 28)
+    # (N, height, width) of gray images, (N, height, width, channels) of CIFAR10 -> (N, channels, height, width)
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
     return Examples(pixels, torch.tensor(labels, dtype=torch.int64))
 
 
@@ -130,15 +120,13 @@ def _load_torchvision(class_name: str, root: Path) -> Splits:
             f"{class_name} is not in {root.name}/ and could not be downloaded ({error}). It needs a network once; "
             'without one, use load("mnist"), which comes with the course'
         ) from error
-    images, labels = np.asarray(train.data), np.asarray(train.targets)
-    test_images, test_labels = np.asarray(test.data), np.asarray(test.targets)
-    if images.ndim == 4:  # CIFAR10 keeps its channels last
-        images, test_images = (np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in (images, test_images))
+    images = np.asarray(train.data)
+    labels = np.asarray(train.targets)
     held_out = held_out_for_validation(labels)
     return Splits(
-        _split(images[~held_out], labels[~held_out]),
-        _split(images[held_out], labels[held_out]),
-        _split(test_images, test_labels),
+        _examples(images[~held_out], labels[~held_out]),
+        _examples(images[held_out], labels[held_out]),
+        _examples(np.asarray(test.data), np.asarray(test.targets)),
     )
 
 

@@ -1,6 +1,6 @@
 """Checks on arguments that several modules share: each error says what was received and what is legal.
 
-PyTorch is imported only where it is needed, here and in `runtime` and `timing`: a notebook that computes with
+PyTorch is imported only where it is needed, here and in `environment` and `timing`: a notebook that computes with
 TensorFlow loads these modules without it.
 """
 
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 def require_int(name: str, value: object, *, minimum: int = 0) -> int:
     """Return `value` as an int of at least `minimum`.
 
-    Raises:
-        TypeError: `value` is not an integer (a bool is not one either).
-        ValueError: `value` is below `minimum`.
-
     >>> require_int("epochs", 3)
     3
     """
@@ -32,24 +28,16 @@ def require_int(name: str, value: object, *, minimum: int = 0) -> int:
 def require_int_pair(name: str, value: object) -> tuple[int, int]:
     """Return `value` as two positive ints.
 
-    Raises:
-        TypeError, ValueError: it is not a tuple or list of two, or one of the two is not a positive integer.
-
     >>> require_int_pair("channels", (10, 20))
     (10, 20)
     """
-    if not isinstance(value, tuple | list):
-        raise TypeError(f"{name} must be two integers, such as (10, 20), got {value!r} of type {type(value).__name__}")
-    if len(value) != 2:
+    if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"{name} must be two integers, such as (10, 20), got {value!r}")
     return require_int(name, value[0], minimum=1), require_int(name, value[1], minimum=1)
 
 
 def require_seed(value: object) -> int:
     """Return `value` as an int from 0 to 2**32 - 1, the range NumPy accepts.
-
-    Raises:
-        TypeError, ValueError: `value` is not an integer of that range.
 
     >>> require_seed(0)
     0
@@ -62,10 +50,6 @@ def require_seed(value: object) -> int:
 
 def require_number(name: str, value: object, *, low: float, high: float = float("inf")) -> float:
     """Return `value` as a finite float in [low, high].
-
-    Raises:
-        TypeError: `value` is not a real number.
-        ValueError: `value` is outside the range, infinite, or NaN.
 
     >>> require_number("sparsity", 0.5, low=0, high=1)
     0.5
@@ -93,9 +77,6 @@ def require_positive(name: str, value: object) -> float:
 def require_fraction(name: str, value: object) -> float:
     """Return `value` as a float in [0, 1]; the remedy for the commonest slip, a percentage, is in the message.
 
-    Raises:
-        TypeError, ValueError: see `require_number`.
-
     >>> require_fraction("sparsity", 0.9)
     0.9
     """
@@ -107,10 +88,6 @@ def require_fraction(name: str, value: object) -> float:
 
 def require_tensor(name: str, value: object) -> "torch.Tensor":
     """Return `value` if it is a floating-point tensor with at least one element and no NaN or infinity.
-
-    Raises:
-        TypeError: not a tensor, or not of a floating-point dtype.
-        ValueError: empty, or not finite.
 
     >>> import torch
     >>> require_tensor("weight", torch.ones(2, 3)).shape
@@ -133,9 +110,6 @@ def require_tensor(name: str, value: object) -> "torch.Tensor":
 def require_module(name: str, value: object) -> "torch.nn.Module":
     """Return `value` if it is a `torch.nn.Module`.
 
-    Raises:
-        TypeError: it is not; a class passed instead of an instance is named as such.
-
     >>> import torch
     >>> require_module("model", torch.nn.Linear(2, 2))
     Linear(in_features=2, out_features=2, bias=True)
@@ -151,9 +125,6 @@ def require_module(name: str, value: object) -> "torch.nn.Module":
 
 def require_parameter(name: str, value: object) -> "torch.nn.Parameter":
     """Return `value`, a layer's weight, unless a reparametrisation computes it in each pass and would undo a change.
-
-    Raises:
-        ValueError: it is not an `nn.Parameter`.
 
     >>> import torch
     >>> require_parameter("layer.weight", torch.nn.Linear(3, 2).weight).shape
