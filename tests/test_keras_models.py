@@ -132,24 +132,23 @@ def test_the_values_are_those_of_keras_own_preprocessing():
     np.testing.assert_allclose(to_rgb(digits), theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 27), (1, 28, 28, 1)])
-def test_digits_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=r"\(N, 28, 28\)"):
-        to_rgb(np.zeros(shape, np.uint8))
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((1, 28, 28)), [[0]], None])
-def test_digits_of_another_type_are_refused(wrong):
-    with pytest.raises(TypeError, match="uint8"):
+@pytest.mark.parametrize(
+    ("wrong", "error", "match"),
+    [
+        (np.zeros((28, 28), np.uint8), ValueError, r"\(N, 28, 28\)"),
+        (np.ones((1, 28, 28)), TypeError, "uint8 from 0 to"),
+    ],
+)
+def test_other_digits_than_those_of_mnist_arrays_are_refused(wrong, error, match):
+    with pytest.raises(error, match=match):
         to_rgb(wrong)
 
 
 def test_accuracy_counts_over_uneven_batches():
     digits, labels = np.zeros((1001, 28, 28), np.uint8), np.arange(1001) % 2
     assert accuracy(lambda x: np.tile([1.0, 0.0], (len(x), 1)), digits, labels) == 501 / 1001
-    for count in (0, 1000):
-        with pytest.raises(ValueError, match="as many labels"):
-            accuracy(len, digits[: count and 1001], labels[:count])
+    with pytest.raises(ValueError, match="got 1001 images and 1000 labels"):
+        accuracy(len, digits, labels[:1000])
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -188,27 +187,6 @@ def test_any_damage_is_noticed(net, tmp_path_factory, place, cut):
         load_arrays("net", folder=folder)
 
 
-@pytest.mark.parametrize("card", ["", "{", "[]", "{}", '{"sha256": 3}', "\xff"])
-def test_a_damaged_card_is_noticed(net, tmp_path, card):
-    path = save_weights(net, "net", folder=tmp_path)
-    path.with_suffix(".json").write_text(card, encoding="latin-1")
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_arrays("net", folder=tmp_path)
-
-
-@pytest.mark.parametrize(("ending", "said"), [(".json", "is missing"), (".safetensors", "cannot be read")])
-def test_one_missing_file_is_named(net, tmp_path, ending, said):
-    save_weights(net, "net", folder=tmp_path).with_suffix(ending).unlink()
-    with pytest.raises(CheckpointError, match=f"net{ending} {said}"):
-        load_arrays("net", folder=tmp_path)
-
-
-def test_an_unknown_checkpoint_gets_the_list_of_those_there_are(net, tmp_path):
-    save_weights(net, "net", folder=tmp_path)
-    with pytest.raises(CheckpointError, match=r"no checkpoint 'nett'.*there are: net"):
-        load_arrays("nett", folder=tmp_path)
-
-
 def test_a_checkpoint_of_another_form_leaves_the_model_alone(net, tmp_path):
     save_weights(net, "net", folder=tmp_path)
     other = small_net(classes=5)
@@ -218,23 +196,7 @@ def test_a_checkpoint_of_another_form_leaves_the_model_alone(net, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(other.get_weights(), before, strict=True))
 
 
-def test_what_is_no_model_is_refused(tmp_path):
-    for wrong in (None, small_net):
-        with pytest.raises(TypeError, match=r"keras\.Model"):
-            save_weights(wrong, "net", folder=tmp_path)
-        with pytest.raises(TypeError, match=r"keras\.Model"):
-            as_graph(wrong)
-    with pytest.raises(TypeError):
-        save_weights(small_net(), "net", folder=tmp_path, about=object())
-    assert not list(tmp_path.iterdir())
-
-
 # --- MobileNetV2 ------------------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_name_of_weights_is_refused():
-    with pytest.raises(ValueError, match='"mnist" or "imagenet"'):
-        load_mobilenet("cifar")
 
 
 @pytest.mark.slow
@@ -273,12 +235,9 @@ def test_a_graph_is_traced_once_for_all_batch_sizes(net):
         batch = images(count)
         np.testing.assert_allclose(graph(batch), net(batch, training=False), atol=1e-5)
     assert graph.experimental_get_tracing_count() == 1
-
-
-def test_a_model_with_two_inputs_is_refused():
-    inputs = [keras.Input((2,)), keras.Input((2,))]
+    two = [keras.Input((2,)), keras.Input((2,))]
     with pytest.raises(ValueError, match="one input, got 2"):
-        as_graph(keras.Model(inputs, keras.layers.Add()(inputs)))
+        as_graph(keras.Model(two, keras.layers.Add()(two)))
 
 
 @pytest.mark.parametrize(("form", "tolerance"), [("float", 1e-5), ("float16", 5e-3), ("dynamic", 0.1), ("int8", 0.15)])
@@ -320,45 +279,32 @@ def test_conversion_is_quiet(graph, capfd, recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize(("form", "count"), [("int8", None), ("int8", 0), ("float", 3), ("dynamic", 1)])
+@pytest.mark.parametrize(("form", "count"), [("int8", 0), ("float", 3)])
 def test_samples_are_for_int8_and_needed_there(graph, form, count):
     with pytest.raises(ValueError, match="representative samples"):
-        to_litert(graph, form, samples=None if count is None else images(count))
+        to_litert(graph, form, samples=images(count))
 
 
-def test_an_unknown_form_is_refused(graph):
-    with pytest.raises(ValueError, match="int4"):
-        to_litert(graph, "int4")
-
-
-@pytest.mark.parametrize("shape", [(6, 6, 2), (1, 6, 6, 3), (1, 5, 6, 2), (0, 6, 6, 2), (1, 6, 6, 2, 1)])
-def test_a_wrong_shape_is_refused_and_the_model_still_works(net, contents, shape):
+@pytest.mark.parametrize("shape", [(6, 6, 2), (1, 6, 6, 3), (0, 6, 6, 2)])
+def test_a_wrong_batch_is_refused_and_the_model_still_works(contents, shape):
     model = LiteModel(contents[Form.INT8])
     with pytest.raises(ValueError, match=r"\(None, 6, 6, 2\)"):
         model(np.zeros(shape, np.float32))
-    assert model(images(2)).shape == (2, 4)
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.uint8, np.float16])
-def test_a_wrong_dtype_is_refused(contents, dtype):
     with pytest.raises(TypeError, match="must be float32"):
-        LiteModel(contents[Form.FLOAT])(np.zeros((1, 6, 6, 2), dtype))
+        model(np.zeros((1, 6, 6, 2)))
+    assert model(images(2)).shape == (2, 4)
 
 
 def test_a_model_comes_from_a_file_too(contents, tmp_path):
     path = tmp_path / "net.tflite"
+    with pytest.raises(ModelFileError, match=r"net\.tflite cannot be read"):
+        LiteModel(path)
     path.write_bytes(contents[Form.FLOAT])
     batch = images(3)
-    assert np.array_equal(LiteModel(path)(batch), LiteModel(str(path))(batch))
     assert np.array_equal(LiteModel(path)(batch), LiteModel(contents[Form.FLOAT])(batch))
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ModelFileError, match=r"net\.tflite cannot be read"):
-        LiteModel(tmp_path / "net.tflite")
-
-
-@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
 def test_a_truncated_file_is_no_model(contents, tmp_path, share):
     content = contents[Form.FLOAT]
     (tmp_path / "net.tflite").write_bytes(content[: int(share * len(content))])
@@ -367,6 +313,6 @@ def test_a_truncated_file_is_no_model(contents, tmp_path, share):
 
 
 def test_other_files_are_no_model():
-    for content in (b"", b"TFL3", bytes(1000), b"0000TFL3" + bytes(1000)):
+    for content in (b"TFL3", b"0000TFL3" + bytes(1000)):
         with pytest.raises(ModelFileError):
             LiteModel(content)

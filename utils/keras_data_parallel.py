@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.files import ROOT
-from utils.input_validation import require_int, require_number
+from utils.input_validation import require_int
 
 LAST_LINES = 8
 """Of what a worker wrote, shown when it fails."""
@@ -36,14 +36,9 @@ def cluster_config(ports: list[int], index: int) -> str:
         ports: one for each worker; all workers must be given the same list.
         index: which worker this is, from 0.
 
-    Raises:
-        ValueError: there is no such worker.
-
     >>> cluster_config([2222, 2223], 1)
     '{"cluster": {"worker": ["127.0.0.1:2222", "127.0.0.1:2223"]}, "task": {"type": "worker", "index": 1}}'
     """
-    if require_int("index", index) >= len(ports):
-        raise ValueError(f"index must be below the number of workers, {len(ports)}, got {index}")
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
 
@@ -61,16 +56,13 @@ def launch_tensorflow(script: str, *arguments: object, workers: int, timeout_s: 
         timeout_s: seconds until all must have finished, their start included.
 
     Returns:
-        the report of each worker, in their order.
+        The report of each worker, in their order.
 
     Raises:
         TensorFlowWorkerError: a worker failed, reported nothing, or time is up; it has the last lines they wrote.
-        SyntaxError: the script is no Python.
-        TypeError, ValueError: a number is of the wrong type or out of range.
     """
+    compile(script, "the worker's script", "exec")  # a SyntaxError here, not in every worker
     ports = free_ports(require_int("workers", workers, minimum=1))
-    require_number("timeout_s", timeout_s, low=0.0)
-    compile(script, "the worker's script", "exec")
     started: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as logs:
         folder = Path(name)
@@ -95,12 +87,7 @@ def launch_tensorflow(script: str, *arguments: object, workers: int, timeout_s: 
 
 
 def report(value: Any) -> None:
-    """Hand `value` to whoever launched this worker.
-
-    Raises:
-        TypeError: JSON has no form for it.
-        RuntimeError: the worker was not started by `launch_tensorflow`.
-    """
+    """Hand `value`, which JSON must be able to hold, to whoever launched this worker."""
     if REPORT_VARIABLE not in os.environ:
         raise RuntimeError("nobody waits for this report: start the worker with launch_tensorflow")
     Path(os.environ[REPORT_VARIABLE]).write_text(json.dumps(value), encoding="utf-8")
@@ -129,17 +116,17 @@ def _environment(ports: list[int], index: int, report_file: Path) -> dict[str, s
 def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float) -> None:
     """Wait for all; one that fails ends the wait at once, since the others would wait for it in vain."""
     deadline = time.monotonic() + timeout_s
-    while any(process.poll() is None for process in started):
-        for index, process in enumerate(started):
-            if process.poll():
+    while True:
+        statuses = [process.poll() for process in started]  # None while a worker runs, 0 where it succeeded
+        for index, status in enumerate(statuses):
+            if status:
                 raise TensorFlowWorkerError(f"worker {index} failed:{_last_lines(folder, index)}")
+        if None not in statuses:
+            return
         if time.monotonic() > deadline:
             lines = "".join(_last_lines(folder, index) for index in range(len(started)))
             raise TensorFlowWorkerError(f"{len(started)} workers did not finish within {timeout_s:g} s{lines}")
         time.sleep(0.05)
-    for index, process in enumerate(started):
-        if process.returncode:
-            raise TensorFlowWorkerError(f"worker {index} failed:{_last_lines(folder, index)}")
 
 
 def _report_of(folder: Path, index: int) -> Any:

@@ -22,7 +22,6 @@ from safetensors.numpy import save as save_tensors
 
 from utils.checkpoint_files import CHECKPOINTS, CheckpointError, read_checkpoint, write_checkpoint
 from utils.dataset_files import Digits, mnist_arrays
-from utils.input_validation import require_int
 
 
 @contextlib.contextmanager
@@ -93,15 +92,11 @@ def to_rgb(images: np.ndarray) -> np.ndarray:
     Returns:
         Shape (N, 32, 32, 3), float32: `image / 127.5 - 1`, as `keras.applications.mobilenet_v2.preprocess_input`.
 
-    Raises:
-        TypeError, ValueError: another dtype or shape.
-
     >>> to_rgb(np.zeros((2, 28, 28), np.uint8)).shape
     (2, 32, 32, 3)
     """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        received = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise TypeError(f"images must be an array of uint8 from 0 to 255, as mnist_arrays returns it, got {received}")
+    if images.dtype != np.uint8:  # digits from 0 to 1 would all come out nearly black
+        raise TypeError(f"images must be uint8 from 0 to 255, as mnist_arrays returns them, got {images.dtype}")
     if images.ndim != 3 or images.shape[1:] != (28, 28):
         raise ValueError(f"images must have the shape (N, 28, 28), got {images.shape}")
     margin = (SIDE - 28) // 2
@@ -112,20 +107,15 @@ def to_rgb(images: np.ndarray) -> np.ndarray:
 def accuracy(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
     """Return the fraction of digits whose largest logit is the right one, computed in batches of 100.
 
-    A LiteRT model keeps the memory that it planned for its last batch, so that larger ones would be dear.
-
     Args:
         predict: anything that maps images to logits: a model's `predict_on_batch`, a `tf.function`, a `LiteModel`.
         images: shape (N, 28, 28), uint8; they go through `to_rgb` batch by batch.
         labels: shape (N,).
-
-    Raises:
-        ValueError: no images, or not as many labels.
     """
-    if len(images) != len(labels) or len(images) == 0:
-        raise ValueError(f"as many labels as images are needed, at least one; got {len(images)} and {len(labels)}")
+    if len(images) != len(labels):
+        raise ValueError(f"as many labels as images are needed, got {len(images)} images and {len(labels)} labels")
     right = 0
-    for start in range(0, len(images), 100):
+    for start in range(0, len(images), 100):  # a LiteRT model keeps the memory of its largest batch
         logits = np.asarray(predict(to_rgb(images[start : start + 100])))
         right += int((logits.argmax(axis=1) == labels[start : start + 100]).sum())
     return right / len(images)
@@ -145,27 +135,22 @@ def build_mobilenet() -> keras.Model:
 
 
 def load_mobilenet(weights: str = "mnist") -> keras.Model:
-    """Return MobileNetV2 of width 0.35 with ten logits, ready to read digits.
+    """Return MobileNetV2 of width 0.35 with ten logits, ready to classify digits.
 
     Args:
         weights: "mnist" for the course's checkpoint; "imagenet" for the features learnt there, which Keras downloads,
             with a linear layer on top that is fitted to 5,000 training digits by least squares.
-
-    Raises:
-        ValueError: another name.
-        CheckpointError: the checkpoint is missing or damaged.
-        OSError: "imagenet" and no network.
     """
     if weights == "mnist":
         return load_weights(build_mobilenet(), "MobileNetV2")
     if weights != "imagenet":
         raise ValueError(f'weights must be "mnist" or "imagenet", got {weights!r}')
-    with warnings.catch_warnings():  # Keras warns that 32x32 gets the weights of 224x224: just what is wanted
+    with warnings.catch_warnings():  # Keras warns that 32x32 gets the weights of 224x224: exactly what we want
         warnings.simplefilter("ignore")
         features = _imagenet_features()
     digits = mnist_arrays()[0]
     known = features.predict(to_rgb(digits.images[:5000]), batch_size=500)
-    known = np.hstack([known, np.ones((len(known), 1))])
+    known = np.hstack([known, np.ones((len(known), 1))])  # a column of ones for the bias
     squared = known.T @ known + np.eye(known.shape[1])  # ridge: without it the solution is not unique
     solution = np.linalg.solve(squared, known.T @ np.eye(10)[digits.labels[:5000]])
     head = keras.layers.Dense(10, name="predictions")
@@ -183,11 +168,8 @@ def _imagenet_features() -> keras.Model:
 def save_weights(model: keras.Model, name: str, *, folder: Path = KERAS_CHECKPOINTS, **about: object) -> Path:
     """Write `<name>.safetensors` with every weight, and `<name>.json` with its digest and whatever `about` says.
 
-    An optimizer's state is not written. Weights go by their `path`, so layers and a `keras.Sequential` need names of
-    their own.
-
-    Raises:
-        TypeError: `model` is no Keras model, or JSON has no form for a value of `about`.
+    An optimizer's state is not written. Weights are named by their `path`, so give layers and a `keras.Sequential`
+    names: Keras's own count up with every model of the process.
     """
     arrays = {path: np.ascontiguousarray(variable.numpy()) for path, variable in _variables(model).items()}
     parameters = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
@@ -196,9 +178,6 @@ def save_weights(model: keras.Model, name: str, *, folder: Path = KERAS_CHECKPOI
 
 def load_arrays(name: str, *, folder: Path = CHECKPOINTS) -> dict[str, np.ndarray]:
     """Read a checkpoint of the course, PyTorch's or Keras's, as arrays by name, after checking its digest.
-
-    Raises:
-        CheckpointError: missing or damaged.
 
     >>> load_arrays("LiteNetCNN")["conv1.weight"].shape
     (10, 1, 5, 5)
@@ -211,9 +190,9 @@ def load_weights(model: keras.Model, name: str, *, folder: Path = KERAS_CHECKPOI
 
     Raises:
         CheckpointError: missing, damaged, or of another form than `model`; the model is then left as it was.
-        TypeError: `model` is no Keras model.
     """
-    variables, arrays = _variables(model), load_arrays(name, folder=folder)
+    variables = _variables(model)
+    arrays = load_arrays(name, folder=folder)
     wanted = {path: tuple(variable.shape) for path, variable in variables.items()}
     found = {path: array.shape for path, array in arrays.items()}
     if found != wanted:
@@ -228,8 +207,6 @@ def load_weights(model: keras.Model, name: str, *, folder: Path = KERAS_CHECKPOI
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model must be a keras.Model, got {type(model).__name__}")
     return {variable.path: variable for variable in model.variables if "seed_generator" not in variable.path}
 
 
@@ -240,11 +217,7 @@ def as_graph(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
     """Return the model's inference as a `tf.function` for any batch size, traced once when it is first called.
 
     The signature has a free batch dimension. Without it TensorFlow traces anew for every new size.
-
-    Raises:
-        TypeError, ValueError: no Keras model, or not one with one input.
     """
-    _variables(model)
     if len(model.inputs) != 1:
         raise ValueError(f"model must have one input, got {len(model.inputs)}")
     signature = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
@@ -264,10 +237,7 @@ def to_litert(
     Args:
         graph: it is traced at most once, however many forms are made of it.
         form: a `Form` or its name.
-        samples: for INT8, and only for it, representative inputs with a leading axis of at least one.
-
-    Raises:
-        ValueError: an unknown form, samples missing or not wanted.
+        samples: for INT8, and only for it, representative inputs, shape (N, ...) with N at least 1.
     """
     form = Form(form)
     if (form is Form.INT8) != (samples is not None and len(samples) > 0):
@@ -281,7 +251,7 @@ def to_litert(
         converter.representative_dataset = lambda: ([sample[None].astype(np.float32)] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     with standard_error_held_back(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that calibration finds the ranges of the inputs too
+        warnings.simplefilter("ignore")  # TensorFlow warns that calibration finds the ranges of the inputs too
         return converter.convert()
 
 
@@ -292,44 +262,39 @@ class ModelFileError(RuntimeError):
 class LiteModel:
     """A LiteRT model with one input and one output, called like a function, for any batch size, on one thread.
 
-    Memory is planned for one batch size and kept while it stays the same. The format has no checksum: a file whose
-    structure is damaged is refused, one whose weights were changed is not.
+    `model.input_shape` is what it takes, `(None, 32, 32, 3)`; `None` stands for any batch size. Memory is planned for
+    one batch size and kept while it stays the same. The format has no checksum: a file whose structure is damaged is
+    refused, one whose weights were changed is not.
 
     Raises:
         ModelFileError: the file is missing, empty, truncated or no LiteRT model.
-
-    `model.input_shape` is what it takes, `(None, 32, 32, 3)`; `None` stands for any batch size.
     """
 
-    def __init__(self, source: bytes | str | Path, *, threads: int = 1):
+    def __init__(self, source: bytes | str | Path):
         name = "the content" if isinstance(source, bytes) else Path(source).name
-        threads = require_int("threads", threads, minimum=1)
         try:
             self.content = source if isinstance(source, bytes) else Path(source).read_bytes()
             if self.content[4:8] != b"TFL3":
                 raise ValueError("it does not begin as a LiteRT model does")
             with standard_error_held_back():
-                self._interpreter = Interpreter(model_content=self.content, num_threads=threads)
+                self._interpreter = Interpreter(model_content=self.content, num_threads=1)
                 self._interpreter.allocate_tensors()
         except OSError as error:
             raise ModelFileError(f"{name} cannot be read ({error.strerror}); write it first, from to_litert") from None
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(f"{name} is no LiteRT model or is damaged: {error}; convert the model again") from None
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
         if (len(inputs), len(outputs)) != (1, 1):
             raise ModelFileError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; one each is wanted")
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input = inputs[0]["index"]
+        self._output = outputs[0]["index"]
         self.input_dtype = inputs[0]["dtype"]
         self.input_shape = tuple(None if size < 0 else int(size) for size in inputs[0]["shape_signature"])
-        self._shape = tuple(inputs[0]["shape"])
+        self._planned_shape = tuple(inputs[0]["shape"])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the model's answers to a batch.
-
-        Raises:
-            TypeError: no array, or of another dtype than the model's input.
-            ValueError: another shape than the model's input, or an empty batch.
-        """
+        """Return the model's answers to a batch of its input's dtype and shape."""
         images = np.asarray(images)
         if images.dtype != self.input_dtype:
             wanted = np.dtype(self.input_dtype).name
@@ -339,10 +304,10 @@ class LiteModel:
         )
         if not fits or images.shape[0] == 0:
             raise ValueError(f"images must have the shape {self.input_shape}, at least one image, got {images.shape}")
-        if images.shape != self._shape:
+        if images.shape != self._planned_shape:
             self._interpreter.resize_tensor_input(self._input, images.shape)
             self._interpreter.allocate_tensors()
-            self._shape = images.shape
+            self._planned_shape = images.shape
         self._interpreter.set_tensor(self._input, images)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
