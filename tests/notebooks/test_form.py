@@ -124,7 +124,7 @@ def test_a_claim_follows_every_ignored_output(path):
     ignored = [index for index, cell in enumerate(code(path)) if IGNORED in cell.tags]
     for index in ignored:
         following = code(path)[index + 1 : index + 3]
-        assert any("claim(" in cell.source or "claim_about_time(" in cell.source for cell in following), (
+        assert any("claim(" in cell.source or "claim_about_this_machine(" in cell.source for cell in following), (
             f"nothing is claimed after the cell that begins {code(path)[index].source.splitlines()[0]!r}"
         )
 
