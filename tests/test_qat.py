@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from utils import qat
 from utils.datasets import Examples
+from utils.integer_layers import IntegerLinear
 from utils.models import LeNet300100, LiteNetCNN, LiteNetMLP
 from utils.onnx_export import OnnxModel
 from utils.qat import (
@@ -26,7 +27,7 @@ from utils.qat import (
     freeze,
     prepare,
 )
-from utils.quantization import IntegerLinear, parameters_from_range, quantize
+from utils.quantization import parameters_from_range, quantize
 from utils.training import Recipe, fit, logits
 
 EVERY_WEIGHT = {

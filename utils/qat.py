@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from utils.bit_packing import pack, unpack
 from utils.input_validation import require_int, require_module, require_number, require_tensor
 from utils.onnx_export import export_onnx, quiet
-from utils.quantization import binary, integer_range, pack, parameters_for, parameters_from_range, unpack
+from utils.quantization import binary, integer_range, parameters_for, parameters_from_range
 
 # --- the straight-through estimator -----------------------------------------------------------------------------------
 
