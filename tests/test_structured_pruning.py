@@ -11,10 +11,19 @@ from torch import nn
 from torch.nn.utils import prune
 
 from tests.drawn import images, quick, randn, seeded, seeded_model, tied_scores
-from utils import structured_pruning
 from utils.accounting import count_macs, count_parameters
 from utils.models import LeNet5, LeNet300100, SmallDepthwiseNet, SmallResNet
 from utils.pruning import apply_masks, group_scores, spread_mask
+from utils.structured_pruning import (
+    flatten_indices,
+    keep_best,
+    narrow_batch_norm,
+    narrow_conv,
+    narrow_linear,
+    shrink_lenet5,
+    shrink_lenet300100,
+    silence_outputs,
+)
 
 
 def indices(*values):
@@ -34,7 +43,7 @@ def randomize_statistics(model):
 @quick
 def test_keep_best_keeps_the_highest_and_of_equal_ones_the_later(scores, data):
     count = data.draw(st.integers(1, len(scores)))
-    kept = structured_pruning.keep_best(scores, count)
+    kept = keep_best(scores, count)
     assert kept.dtype == torch.int64
     assert torch.equal(kept, scores.argsort(stable=True)[-count:].sort().values)
 
@@ -43,7 +52,7 @@ def test_keep_best_keeps_the_highest_and_of_equal_ones_the_later(scores, data):
 def test_keep_best_keeps_as_many_as_it_is_asked_for(channels):
     scores = torch.rand(channels, generator=seeded())
     for count in range(1, channels + 1):
-        assert len(structured_pruning.keep_best(scores, count)) == count
+        assert len(keep_best(scores, count)) == count
 
 
 @given(kept=st.lists(st.integers(0, 9), min_size=1, unique=True), height=st.integers(1, 4), width=st.integers(1, 4))
@@ -51,16 +60,14 @@ def test_keep_best_keeps_as_many_as_it_is_asked_for(channels):
 def test_flatten_indices_are_where_flatten_puts_the_channels(kept, height, width):
     x = randn(2, 10, height, width)
     chosen = torch.tensor(kept)
-    assert torch.equal(
-        x.flatten(1)[:, structured_pruning.flatten_indices(chosen, height * width)], x[:, chosen].flatten(1)
-    )
+    assert torch.equal(x.flatten(1)[:, flatten_indices(chosen, height * width)], x[:, chosen].flatten(1))
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_narrow_linear_equals_rows_and_columns(bias):
     layer, x = nn.Linear(7, 5, bias=bias), randn(3, 7)
     outputs, inputs = indices(4, 0, 2), indices(1, 6)
-    small = structured_pruning.narrow_linear(layer, outputs=outputs, inputs=inputs)
+    small = narrow_linear(layer, outputs=outputs, inputs=inputs)
     assert (small.in_features, small.out_features) == (2, 3)
     x_masked = torch.zeros_like(x)
     x_masked[:, inputs] = x[:, inputs]
@@ -80,7 +87,7 @@ def test_narrow_linear_equals_rows_and_columns(bias):
 )
 def test_narrow_conv_equals_filters_and_channels(conv, x):
     outputs, inputs = indices(7, 3), indices(0, 4, 5)
-    small = structured_pruning.narrow_conv(conv, outputs=outputs, inputs=inputs)
+    small = narrow_conv(conv, outputs=outputs, inputs=inputs)
     assert (small.in_channels, small.out_channels) == (3, 2)
     x_masked = torch.zeros_like(x)
     x_masked[:, inputs] = x[:, inputs]
@@ -90,17 +97,17 @@ def test_narrow_conv_equals_filters_and_channels(conv, x):
 def test_narrow_conv_of_a_depthwise_convolution():
     conv, x, kept = nn.Conv2d(6, 6, 3, groups=6), randn(2, 6, 5, 5), indices(5, 1)
     for options in ({"inputs": kept}, {"outputs": kept}, {"inputs": kept, "outputs": kept}):
-        small = structured_pruning.narrow_conv(conv, **options)
+        small = narrow_conv(conv, **options)
         assert (small.in_channels, small.out_channels, small.groups) == (2, 2, 2)
         assert torch.allclose(small(x[:, kept]), conv(x)[:, kept], atol=1e-6)
     with pytest.raises(ValueError, match="must be the same indices"):
-        structured_pruning.narrow_conv(conv, inputs=kept, outputs=indices(0, 1))
+        narrow_conv(conv, inputs=kept, outputs=indices(0, 1))
 
 
 @pytest.mark.parametrize("conv", [nn.Conv2d(6, 6, 3, groups=2), nn.Conv2d(6, 12, 3, groups=6)])
 def test_narrow_conv_refuses_other_groups(conv):
     with pytest.raises(ValueError, match=f"got groups={conv.groups}"):
-        structured_pruning.narrow_conv(conv, outputs=indices(0))
+        narrow_conv(conv, outputs=indices(0))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_narrow_batch_norm_keeps_scale_shift_and_statistics(norm):
         norm.bias.data.copy_(-torch.arange(6.0))
     norm.eval()
     kept, x = indices(4, 1, 5), randn(2, 6, 3, 3)
-    small = structured_pruning.narrow_batch_norm(norm, kept)
+    small = narrow_batch_norm(norm, kept)
     assert small.num_features == 3
     assert torch.allclose(small(x[:, kept]), norm(x)[:, kept], atol=1e-6)
     if norm.track_running_stats:
@@ -124,13 +131,13 @@ def test_narrow_layers_are_new_trainable_and_draw_no_random_numbers():
     layer = nn.Linear(4, 4).double().eval()
     layer.bias.requires_grad_(False)
     state = torch.get_rng_state()
-    small = structured_pruning.narrow_linear(layer, outputs=indices(0, 1))
+    small = narrow_linear(layer, outputs=indices(0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert (small.weight.dtype, small.training) == (torch.float64, False)
     assert small.weight.requires_grad
     assert not small.bias.requires_grad
     small.weight.data.zero_()
-    same = structured_pruning.narrow_linear(layer)
+    same = narrow_linear(layer)
     same.weight.data.zero_()
     assert layer.weight.count_nonzero() == 16
     assert layer.out_features == 4
@@ -139,7 +146,7 @@ def test_narrow_layers_are_new_trainable_and_draw_no_random_numbers():
 def silenced_lenet5(model, keep1, keep2, keep_hidden):
     masked = copy.deepcopy(model)
     for layer, kept in ((masked.conv1, keep1), (masked.conv2, keep2), (masked.fc1, keep_hidden)):
-        structured_pruning.silence_outputs(layer, kept)
+        silence_outputs(layer, kept)
     return masked
 
 
@@ -148,10 +155,8 @@ def test_shrunk_lenet5_equals_the_masked_one(n):
     model = seeded_model(LeNet5)
     before = copy.deepcopy(model.state_dict())
     counts = {"conv1": 6, "conv2": 12, "fc1": 80}
-    kept = [
-        structured_pruning.keep_best(group_scores(model.get_submodule(k).weight, n=n), c) for k, c in counts.items()
-    ]
-    small = structured_pruning.shrink_lenet5(model, *kept)
+    kept = [keep_best(group_scores(model.get_submodule(k).weight, n=n), c) for k, c in counts.items()]
+    small = shrink_lenet5(model, *kept)
     x = images(8)
     with torch.no_grad():
         assert torch.allclose(small(x), silenced_lenet5(model, *kept)(x), atol=1e-5)
@@ -168,12 +173,12 @@ def test_shrunk_lenet5_equals_the_masked_one(n):
 
 def test_shrunk_lenet300100_equals_the_masked_one():
     model = seeded_model(LeNet300100)
-    keep1 = structured_pruning.keep_best(group_scores(model.fc1.weight), 40)
-    keep2 = structured_pruning.keep_best(group_scores(model.fc2.weight), 20)
-    small = structured_pruning.shrink_lenet300100(model, keep1, keep2)
+    keep1 = keep_best(group_scores(model.fc1.weight), 40)
+    keep2 = keep_best(group_scores(model.fc2.weight), 20)
+    small = shrink_lenet300100(model, keep1, keep2)
     masked = copy.deepcopy(model)
-    structured_pruning.silence_outputs(masked.fc1, keep1)
-    structured_pruning.silence_outputs(masked.fc2, keep2)
+    silence_outputs(masked.fc1, keep1)
+    silence_outputs(masked.fc2, keep2)
     with torch.no_grad():
         assert torch.allclose(small(images()), masked(images()), atol=1e-5)
     assert count_parameters(small) == count_parameters(LeNet300100(hidden=(40, 20)))
@@ -184,7 +189,7 @@ def test_zeroed_filters_alone_do_not_equal_removed_ones():
     model = seeded_model(LeNet5)
     model.conv1.bias.data.fill_(0.5)
     keep1, keep2, keep_hidden = torch.arange(10), torch.arange(50), torch.arange(500)
-    small = structured_pruning.shrink_lenet5(model, keep1, keep2, keep_hidden)
+    small = shrink_lenet5(model, keep1, keep2, keep_hidden)
     rows = torch.zeros(20, dtype=torch.bool)
     rows[keep1] = True
     apply_masks(model, {"conv1.weight": spread_mask(rows, model.conv1.weight.shape)})
@@ -201,7 +206,7 @@ def test_reordering_channels_leaves_the_output_unchanged(seed):
     orders = [torch.randperm(size, generator=generator) for size in (6, 12, 80)]
     model = seeded_model(LeNet5, channels=(6, 12), hidden=80)
     with torch.no_grad():
-        assert torch.allclose(structured_pruning.shrink_lenet5(model, *orders)(images()), model(images()), atol=1e-5)
+        assert torch.allclose(shrink_lenet5(model, *orders)(images()), model(images()), atol=1e-5)
 
 
 def test_a_residual_block_narrowed_inside_equals_the_silenced_one():
@@ -209,12 +214,10 @@ def test_a_residual_block_narrowed_inside_equals_the_silenced_one():
     kept = indices(6, 0, 3)
     block = model.block1
     masked = copy.deepcopy(model)
-    structured_pruning.silence_outputs(
-        masked.block1.bn1, kept
-    )  # behind it the convolution's channels are as good as gone
-    block.conv1 = structured_pruning.narrow_conv(block.conv1, outputs=kept)
-    block.bn1 = structured_pruning.narrow_batch_norm(block.bn1, kept)
-    block.conv2 = structured_pruning.narrow_conv(block.conv2, inputs=kept)
+    silence_outputs(masked.block1.bn1, kept)  # behind it the convolution's channels are as good as gone
+    block.conv1 = narrow_conv(block.conv1, outputs=kept)
+    block.bn1 = narrow_batch_norm(block.bn1, kept)
+    block.conv2 = narrow_conv(block.conv2, inputs=kept)
     with torch.no_grad():
         assert torch.allclose(model(images()), masked(images()), atol=1e-5)
 
@@ -223,13 +226,13 @@ def test_a_depthwise_block_narrowed_inside_equals_the_silenced_one():
     model = randomize_statistics(seeded_model(SmallDepthwiseNet, width=4))
     kept = indices(1, 6, 4)
     masked = copy.deepcopy(model)
-    structured_pruning.silence_outputs(masked.block1.bn2, kept)
-    structured_pruning.silence_outputs(masked.block2.bn1, kept)  # it would make a constant of the silent channel again
-    model.block1.pointwise = structured_pruning.narrow_conv(model.block1.pointwise, outputs=kept)
-    model.block1.bn2 = structured_pruning.narrow_batch_norm(model.block1.bn2, kept)
-    model.block2.depthwise = structured_pruning.narrow_conv(model.block2.depthwise, inputs=kept)
-    model.block2.bn1 = structured_pruning.narrow_batch_norm(model.block2.bn1, kept)
-    model.block2.pointwise = structured_pruning.narrow_conv(model.block2.pointwise, inputs=kept)
+    silence_outputs(masked.block1.bn2, kept)
+    silence_outputs(masked.block2.bn1, kept)  # it would make a constant of the silent channel again
+    model.block1.pointwise = narrow_conv(model.block1.pointwise, outputs=kept)
+    model.block1.bn2 = narrow_batch_norm(model.block1.bn2, kept)
+    model.block2.depthwise = narrow_conv(model.block2.depthwise, inputs=kept)
+    model.block2.bn1 = narrow_batch_norm(model.block2.bn1, kept)
+    model.block2.pointwise = narrow_conv(model.block2.pointwise, inputs=kept)
     with torch.no_grad():
         assert torch.allclose(model(images()), masked(images()), atol=1e-5)
 
@@ -238,10 +241,9 @@ def test_torch_pruning_removes_the_same_channels_with_the_same_result():
     torch_pruning = pytest.importorskip("torch_pruning")
     model = seeded_model(LeNet5)
     kept = [
-        structured_pruning.keep_best(group_scores(model.get_submodule(k).weight), c)
-        for k, c in (("conv1", 5), ("conv2", 10), ("fc1", 32))
+        keep_best(group_scores(model.get_submodule(k).weight), c) for k, c in (("conv1", 5), ("conv2", 10), ("fc1", 32))
     ]
-    small = structured_pruning.shrink_lenet5(model, *kept)
+    small = shrink_lenet5(model, *kept)
     theirs = copy.deepcopy(model)
     graph = torch_pruning.DependencyGraph().build_dependency(theirs, example_inputs=images(1))
     steps = (
@@ -268,28 +270,16 @@ LINEAR = nn.Linear(4, 3)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: structured_pruning.keep_best(torch.ones(4), 5), ValueError, "count must be at most 4"),
-        (lambda: structured_pruning.keep_best(torch.ones(4), 0), ValueError, "count must be at least 1"),
-        (lambda: structured_pruning.keep_best(torch.ones(2, 4), 1), ValueError, r"shape \(channels,\)"),
-        (lambda: structured_pruning.narrow_linear(LINEAR, outputs=[0]), TypeError, "int64 tensor of indices, got list"),
-        (
-            lambda: structured_pruning.narrow_linear(LINEAR, outputs=torch.ones(3).bool()),
-            TypeError,
-            r"from a mask: mask\.nonzero",
-        ),
-        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices().long()), ValueError, "at least one index"),
-        (lambda: structured_pruning.narrow_linear(LINEAR, inputs=indices(4)), ValueError, "inputs must be from 0 to 3"),
-        (lambda: structured_pruning.narrow_conv(nn.ConvTranspose2d(4, 3, 3)), TypeError, "got ConvTranspose2d"),
-        (
-            lambda: structured_pruning.narrow_batch_norm(nn.BatchNorm2d(4), indices(-1)),
-            ValueError,
-            "kept must be from 0 to 3",
-        ),
-        (
-            lambda: structured_pruning.silence_outputs(nn.BatchNorm2d(4, affine=False), indices(0)),
-            ValueError,
-            "affine=False",
-        ),
+        (lambda: keep_best(torch.ones(4), 5), ValueError, "count must be at most 4"),
+        (lambda: keep_best(torch.ones(4), 0), ValueError, "count must be at least 1"),
+        (lambda: keep_best(torch.ones(2, 4), 1), ValueError, r"shape \(channels,\)"),
+        (lambda: narrow_linear(LINEAR, outputs=[0]), TypeError, "int64 tensor of indices, got list"),
+        (lambda: narrow_linear(LINEAR, outputs=torch.ones(3).bool()), TypeError, r"from a mask: mask\.nonzero"),
+        (lambda: narrow_linear(LINEAR, inputs=indices().long()), ValueError, "at least one index"),
+        (lambda: narrow_linear(LINEAR, inputs=indices(4)), ValueError, "inputs must be from 0 to 3"),
+        (lambda: narrow_conv(nn.ConvTranspose2d(4, 3, 3)), TypeError, "is a ConvTranspose2d"),
+        (lambda: narrow_batch_norm(nn.BatchNorm2d(4), indices(-1)), ValueError, "kept must be from 0 to 3"),
+        (lambda: silence_outputs(nn.BatchNorm2d(4, affine=False), indices(0)), ValueError, "affine=False"),
     ],
 )
 def test_errors_name_the_argument_and_the_remedy(call, error, message):
@@ -297,16 +287,10 @@ def test_errors_name_the_argument_and_the_remedy(call, error, message):
         call()
 
 
-def test_a_reparametrised_weight_is_refused_until_it_is_made_permanent():
+def test_a_reparametrised_weight_is_refused():
     layer = nn.Linear(4, 3)
     prune.l1_unstructured(layer, "weight", amount=0.5)
-    calls = (
-        lambda: structured_pruning.narrow_linear(layer, outputs=indices(0)),
-        lambda: structured_pruning.silence_outputs(layer, indices(0)),
-    )
-    for call in calls:
-        with pytest.raises(ValueError, match=r"prune\.remove"):
-            call()
-    prune.remove(layer, "weight")
-    for call in calls:
-        call()
+    with pytest.raises(ValueError, match=r"prune\.remove"):
+        narrow_linear(layer, outputs=indices(0))
+    with pytest.raises(ValueError, match=r"prune\.remove"):
+        silence_outputs(layer, indices(0))

@@ -12,7 +12,7 @@ from torch import nn
 
 from utils.input_validation import require_int, require_parameter
 from utils.models import LeNet5, LeNet300100
-from utils.pruning import CONVOLUTIONS, group_scores, mask_by_score
+from utils.pruning import group_scores, mask_by_score
 
 
 def keep_best(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -85,8 +85,7 @@ def narrow_conv(
     >>> narrow_conv(nn.Conv2d(4, 4, 3, groups=4), inputs=torch.tensor([1, 3]))
     Conv2d(2, 2, kernel_size=(3, 3), stride=(1, 1), groups=2)
     """
-    if not isinstance(layer, CONVOLUTIONS):  # a transposed one has its inputs first, and would lose the wrong channels
-        raise TypeError(f"layer must be an nn.Conv1d, nn.Conv2d or nn.Conv3d, got {type(layer).__name__}")
+    _refuse_transposed(layer)
     if layer.groups == 1:
         small = _narrowed(layer, outputs, inputs)
         small.out_channels, small.in_channels = small.weight.shape[:2]
@@ -142,6 +141,7 @@ def silence_outputs(layer: nn.Module, kept: torch.Tensor) -> None:
     """
     if layer.weight is None:
         raise ValueError("layer is a batch norm with affine=False: it has no scale to set to zero")
+    _refuse_transposed(layer)
     weight = require_parameter("layer.weight", layer.weight)
     _require_indices("kept", kept, below=len(weight))
     gone = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
@@ -244,6 +244,13 @@ def _narrowed(layer: nn.Module, outputs: torch.Tensor | None, inputs: torch.Tens
     if new_bias is not None:
         small.bias = nn.Parameter(new_bias.clone(), layer.bias.requires_grad)
     return small
+
+
+def _refuse_transposed(layer: nn.Module) -> None:
+    if getattr(layer, "transposed", False):  # it would silently lose the wrong channels
+        raise TypeError(
+            f"layer is a {type(layer).__name__}, whose weight has inputs before outputs: that is not done here"
+        )
 
 
 def _require_indices(name: str, indices: torch.Tensor, *, below: int) -> None:
