@@ -116,10 +116,10 @@ def group_scores(weight: torch.Tensor, *, dim: int = 0, n: float = 2.0) -> torch
 def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Measure the L2 norm of each input of each prunable layer over all images: sqrt(sum x_j^2), for Wanda.
 
-    The sum of a convolution runs over images and places. The model computes in evaluation mode.
+    The sum of a convolution runs over images and places.
 
     Args:
-        model: the network.
+        model: measured in evaluation mode.
         images: a calibration batch, shape (N, ...), on the model's device.
 
     Returns:
@@ -289,7 +289,7 @@ def n_of_m_mask(scores: torch.Tensor, *, n: int = 2, m: int = 4) -> torch.Tensor
 
 
 def spread_mask(group_mask: torch.Tensor, shape: Collection[int], *, dim: int = 0) -> torch.Tensor:
-    """Make the mask of a weight from one bool for each of its rows or filters: those of a group share its fate.
+    """Make the mask of a weight from one bool for each of its rows, filters or channels.
 
     Args:
         group_mask: bool, shape (shape[dim],).
@@ -378,7 +378,7 @@ def keep_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> Callable[
     >>> layer.weight[0, 1].item()
     0.0
     """
-    kept = {name: mask.clone() for name, mask in masks.items()}  # a later change of the caller's must not reach us
+    kept = {name: mask.clone() for name, mask in masks.items()}  # the caller may change the masks later
     apply_masks(model, kept)
     return lambda step: apply_masks(model, kept)
 
@@ -549,8 +549,9 @@ def dense_bytes(rows: int, columns: int, *, value_bytes: int = 4) -> int:
 def csr_bytes(rows: int, columns: int, nonzeros: int, *, value_bytes: int = 4, index_bytes: int = 4) -> int:
     """Return the bytes of compressed-row storage: nonzeros (value_bytes + index_bytes) + (rows + 1) pointers.
 
-    Each value has its column beside it; the pointers say where each row starts. A pointer counts up to `nonzeros` and
-    so has 4 bytes also where columns need fewer, and 8 where columns have 8, as in SciPy (4) and PyTorch (8).
+    Each value has its column beside it; the pointers say where each row starts. A pointer counts up to `nonzeros`, so
+    it has at least 4 bytes even where a column's number needs fewer, and 8 where that has 8: as in SciPy (4) and
+    PyTorch (8).
 
     Args:
         rows, columns: of the matrix; a convolution's are filters and the weights in each.
