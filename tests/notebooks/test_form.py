@@ -124,9 +124,27 @@ def test_a_claim_follows_every_ignored_output(path):
     ignored = [index for index, cell in enumerate(code(path)) if IGNORED in cell.tags]
     for index in ignored:
         following = code(path)[index + 1 : index + 3]
-        assert any("claim(" in cell.source or "claim_about_this_machine(" in cell.source for cell in following), (
+        assert any(re.search(r"\bclaim(_about_this_machine)?\(", cell.source) for cell in following), (
             f"nothing is claimed after the cell that begins {code(path)[index].source.splitlines()[0]!r}"
         )
+
+
+@every_course_notebook
+def test_every_claim_shows_a_number(path):
+    for cell in code(path):
+        printed = "".join("".join(output.get("text", ())) for output in cell.outputs)
+        for line in printed.splitlines():
+            if re.match("✓|⏱", line):
+                assert re.search(r"  \[.*\d.*\]$", line), line
+
+
+@every_course_notebook
+def test_two_predictions_are_asked_for_and_compared(path):
+    source = "\n".join(cell.source for cell in code(path))
+    asked = set(re.findall(r"^(\w+) = predict\(", source, flags=re.MULTILINE))
+    compared = set(re.findall(r"\b(\w+)\.compare\(", source))
+    assert len(asked) >= 2
+    assert asked == compared
 
 
 @every_course_notebook
