@@ -147,38 +147,24 @@ def test_a_large_mean_does_not_drown_the_variance(fit):
 
 @fits
 @pytest.mark.parametrize(
-    ("data", "components", "error", "message"),
+    ("data", "components", "message"),
     [
-        (torch.ones(3), None, ValueError, "shape"),
-        (torch.ones(3, 1, 28, 28), None, ValueError, "flatten"),
-        (torch.ones(1, 5), None, ValueError, "single example"),
-        (torch.ones(4, 5), None, ValueError, "does not vary"),
-        (torch.ones(0, 5), None, ValueError, "empty"),
-        (torch.ones(5, 0), None, ValueError, "empty"),
-        (torch.full((3, 2), float("nan")), None, ValueError, "NaN"),
-        (torch.ones(3, 2, dtype=torch.long), None, TypeError, "floating"),
-        ([[1.0], [2.0]], None, TypeError, "Tensor"),
-        (torch.eye(4), 0, ValueError, "at least 1"),
-        (torch.eye(4), -1, ValueError, "at least 1"),
-        (torch.eye(4), 5, ValueError, "at most 4"),
-        (torch.eye(5)[:3], 4, ValueError, "at most 3"),
-        (torch.eye(4), 2.0, TypeError, "integer"),
+        (torch.ones(3, 1, 28, 28), None, "flatten"),
+        (torch.ones(1, 5), None, "single example"),
+        (torch.ones(4, 5), None, "does not vary"),
+        (torch.full((3, 2), torch.nan), None, "NaN"),
+        (torch.eye(5)[:3], 4, "at most 3"),
     ],
 )
-def test_bad_data_is_a_clear_error(fit, data, components, error, message):
-    with pytest.raises(error, match=message):
+def test_bad_data_is_a_clear_error(fit, data, components, message):
+    with pytest.raises(ValueError, match=message):
         fit(data, components)
-    if components is not None:
-        with pytest.raises(error, match=message):
-            pca.random_projection(data, components, seeded())
 
 
-def test_random_projection_is_seeded_and_needs_a_generator():
+def test_random_projection_is_seeded():
     data = skewed(10, 6)
     first, second = (pca.random_projection(data, 3, seeded(1000)) for _ in range(2))
     assert torch.equal(first.components, second.components)
-    with pytest.raises(TypeError, match="Generator"):
-        pca.random_projection(data, 3, 1000)
 
 
 # --- Projection ------------------------------------------------------------------------------------------------------
@@ -189,9 +175,8 @@ def test_keep_and_reversed():
     assert torch.equal(ours.keep(2).components, ours.components[:2])
     assert torch.equal(ours.reversed().keep(1).components[0], ours.components[-1])
     assert ours.keep(5).total_variance == ours.total_variance
-    for count, error in ((0, ValueError), (6, ValueError), (True, TypeError)):
-        with pytest.raises(error, match="count"):
-            ours.keep(count)
+    with pytest.raises(ValueError, match="count must be at most 5"):
+        ours.keep(6)
 
 
 def test_one_example_projects_like_many():
@@ -199,11 +184,6 @@ def test_one_example_projects_like_many():
     ours = pca.pca_by_svd(data, 2)
     close(ours.project(data[3]), ours.project(data)[3], 1e-6)
     close(ours.restore(ours.project(data[3])), ours.restore(ours.project(data))[3], 1e-6)
-    for wrong in (data[:, :4], data[None], torch.tensor(1.0)):
-        with pytest.raises(ValueError, match="shape"):
-            ours.project(wrong)
-    with pytest.raises(ValueError, match="shape"):
-        ours.restore(data)
 
 
 def test_whitening_without_variance_is_a_clear_error():
@@ -212,18 +192,7 @@ def test_whitening_without_variance_is_a_clear_error():
     ours = pca.pca_by_covariance(data)
     with pytest.raises(ValueError, match=r"keep\(2\)"):
         ours.project(data, whitened=True)
-    with pytest.raises(ValueError, match=r"keep\(2\)"):
-        pca.fold_input(linear(3, 2), ours, whitened=True)
     close(ours.keep(2).project(data, whitened=True).var(dim=0), torch.ones(2))
-
-
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [(((3,), (2, 4), (2,)), "shapes"), (((4,), (2, 4), (3,)), "shapes"), (((4,), (4,), (1,)), "shapes")],
-)
-def test_projection_refuses_shapes_that_do_not_fit(shapes, message):
-    with pytest.raises(ValueError, match=message):
-        pca.Projection(*(torch.ones(shape) for shape in shapes), 1.0)
 
 
 def test_projection_refuses_rows_that_are_not_orthonormal():
@@ -245,8 +214,6 @@ def test_channels_as_rows():
     outputs = randn(2, 3, 4, 5)
     rows = pca.channels_as_rows(outputs)
     assert torch.equal(rows[4 * 5 + 2 * 5 + 1], outputs[1, :, 2, 1])
-    with pytest.raises(ValueError, match="height"):
-        pca.channels_as_rows(randn(2, 3))
 
 
 # --- folding is exact ------------------------------------------------------------------------------------------------
@@ -360,26 +327,17 @@ def test_an_equal_random_and_best_projection_order_by_the_error_they_cause():
     assert errors == sorted(errors)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_layers_keep_their_type(dtype):
-    layer, x = linear(6, 5).to(dtype), skewed(20, 6)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_layers_keep_type_mode_and_form(dtype):
+    layer, x = linear(6, 5).to(dtype).eval(), skewed(20, 6)
     projection = pca.pca_by_svd(x, 3)
+    expected = copy.deepcopy(layer).double()(projection.restore(projection.project(x)).double())
+    layer.weight = nn.Parameter(layer.weight.detach().T.contiguous().T)  # another memory layout changes nothing
     pair = pca.split_input(layer, projection)
     assert {p.dtype for p in pair.parameters()} == {dtype}
-    expected = copy.deepcopy(layer).double()(projection.restore(projection.project(x)).double())
+    assert not any(part.training for part in pair)
+    assert all(part.weight.requires_grad and part.weight.is_contiguous() for part in pair)
     close(pair.double()(x.double()), expected, 1e-5 if dtype == torch.float64 else 0.05)
-
-
-def test_layers_keep_mode_and_layout_does_not_matter():
-    layer, x = linear(6, 5).eval(), skewed(20, 6)
-    projection = pca.pca_by_svd(x, 3)
-    expected = pca.split_input(layer, projection)
-    layer.weight = nn.Parameter(layer.weight.detach().T.contiguous().T)
-    pair = pca.split_input(layer, projection)
-    close(pair[1].weight, expected[1].weight, 1e-6)
-    assert not pair[1].training
-    assert pair[0].weight.requires_grad
-    assert pair[0].weight.is_contiguous()
 
 
 def test_folding_changes_neither_the_layers_nor_the_random_state():
@@ -390,38 +348,19 @@ def test_folding_changes_neither_the_layers_nor_the_random_state():
     assert torch.equal(state, torch.get_rng_state())
 
 
-IN_SIX = pca.pca_by_svd(skewed(20, 6), 2)
+DIVERGED = nn.Linear(6, 6)
+DIVERGED.weight.data[0, 0] = torch.nan
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "error", "message"),
+    ("first", "second", "message"),
     [
-        (pca.fold_between, (nn.Linear(3, 6), nn.Linear(5, 2), IN_SIX), ValueError, "6 features, but second has 5"),
-        (pca.fold_between, (nn.Linear(3, 5), nn.Linear(6, 2), IN_SIX), ValueError, "6 features, but first has 5"),
-        (pca.fold_between, (nn.Conv2d(3, 6, 3), nn.Linear(6, 2), IN_SIX), TypeError, "one of each"),
-        (pca.fold_between, (nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 3, padding=1), IN_SIX), ValueError, "padded zero"),
-        (pca.fold_between, (nn.ReLU(), nn.Linear(6, 2), IN_SIX), TypeError, "first must be"),
-        (pca.split_input, (nn.Linear(5, 6), IN_SIX), ValueError, "layer has 5"),
-        (pca.split_input, (nn.Conv2d(6, 4, 3, padding=1), IN_SIX), ValueError, "padded zero"),
-        (pca.split_output, (nn.Linear(6, 5), IN_SIX), ValueError, "layer has 5"),
-        (pca.split_output, (nn.Conv2d(6, 6, 3, groups=2), IN_SIX), ValueError, "2 groups"),
-        (pca.split_output, (nn.ConvTranspose2d(6, 6, 3), IN_SIX), TypeError, "ConvTranspose2d"),
-        (pca.split_output, (nn.Linear(6, 6), IN_SIX.components), TypeError, "Projection"),
-        (pca.fold_input, (nn.Linear(6, 5), IN_SIX), ValueError, "takes 6 values, but there are 2 components"),
-        (pca.fold_input, (nn.Linear(2, 5), None), TypeError, "Projection"),
-        (pca.fold_input, (nn.Conv2d(2, 5, 3, padding=1), IN_SIX), ValueError, "padded zero"),
-        (pca.drop_constant_inputs, (nn.Conv2d(6, 5, 3), skewed(20, 6)), TypeError, "Linear"),
-        (pca.drop_constant_inputs, (nn.Linear(5, 5), skewed(20, 6)), ValueError, "shape"),
-        (pca.drop_constant_inputs, (nn.Linear(6, 5), torch.ones(3, 6)), ValueError, "does not vary"),
+        (nn.Linear(3, 6), nn.Linear(5, 2), "takes 6 features, first gives 6 and second takes 5"),
+        (nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 3, padding=1), "padded zero"),
+        (nn.Conv2d(6, 6, 3, groups=2), nn.Conv2d(6, 2, 1), "2 groups"),
+        (DIVERGED, nn.Linear(6, 2), r"first\.weight holds 1 NaN"),
     ],
 )
-def test_misuse_is_a_clear_error(function, arguments, error, message):
-    with pytest.raises(error, match=message):
-        function(*arguments)
-
-
-def test_weights_that_are_not_finite_are_refused():
-    layer = nn.Linear(6, 6)
-    layer.weight.data[0, 0] = float("nan")
-    with pytest.raises(ValueError, match=r"layer\.weight holds 1 NaN"):
-        pca.split_output(layer, IN_SIX)
+def test_layers_that_cannot_be_folded_are_a_clear_error(first, second, message):
+    with pytest.raises(ValueError, match=message):
+        pca.fold_between(first, second, pca.pca_by_svd(skewed(20, 6), 2))

@@ -1,9 +1,9 @@
 """Principal components of data, and how to fold their projections into the layers around them.
 
 A projection goes down, z = P (x - mean), and up again, x' = mean + P^T z. Both are linear maps with a constant, so each
-can be multiplied into a linear layer or a convolution that touches it with no nonlinearity between the two. One
-function, `fold_between`, says all of it: two layers in a row and a projection of what passes between them. In
-`split_input` and `split_output` one of the two is the identity, so that one layer becomes a pair.
+can be multiplied into a linear layer or a convolution next to it, if there is no nonlinearity between the two. One
+function does all of it: `fold_between` takes two layers in a row and a projection of what passes between them. In
+`split_input` and `split_output` one of the two layers is the identity, so that one layer becomes a pair.
 
 Fit on training or calibration data only. `random_projection` is the control, `Projection.reversed` the opposite.
 """
@@ -32,7 +32,7 @@ class Projection:
         total_variance: summed over all features, kept or not.
 
     Raises:
-        ValueError: shapes that do not fit, or rows that are not orthonormal.
+        ValueError: rows that are not orthonormal.
     """
 
     mean: torch.Tensor
@@ -41,12 +41,9 @@ class Projection:
     total_variance: float
 
     def __post_init__(self) -> None:
-        rows = self.components
-        if rows.ndim != 2 or self.mean.shape != rows.shape[1:] or self.variances.shape != rows.shape[:1]:
-            shapes = [tuple(t.shape) for t in (self.mean, rows, self.variances)]
-            raise ValueError(f"mean, components, variances need the shapes (n,), (k, n), (k,), got {shapes}")
-        off = (rows.double() @ rows.double().T - torch.eye(len(rows), dtype=EXACT, device=rows.device)).abs().max()
-        if not off < 1e-3:
+        rows = self.components.double()
+        off = (rows @ rows.T - torch.eye(len(rows), dtype=EXACT, device=rows.device)).abs().max()
+        if not off < 1e-3:  # also where a row holds NaN
             raise ValueError(f"the rows of components must be orthonormal; P P^T is off the identity by {off:.2g}")
 
     @property
@@ -55,11 +52,7 @@ class Projection:
         return self.variances.cumsum(0) / self.total_variance
 
     def keep(self, count: int) -> "Projection":
-        """Return the projection on the first `count` components.
-
-        Raises:
-            TypeError, ValueError: not an integer from 1 to the number of components there are.
-        """
+        """Return the projection on the first `count` components, from 1 to all of them."""
         _require_count("count", count, len(self.components))
         return Projection(self.mean, self.components[:count], self.variances[:count], self.total_variance)
 
@@ -72,21 +65,13 @@ class Projection:
 
         Args:
             data: shape (examples, features), or (features,) for one.
-            whitened: divide each component by its standard deviation, so that all have variance 1.
-
-        Raises:
-            TypeError, ValueError: no finite floating-point tensor of that shape, or `whitened` with a variance of 0.
+            whitened: divide each component by its standard deviation, so that all have variance 1; a component without
+                variance is a ValueError.
         """
-        _require_features("data", data, self.components.shape[1])
         return (data.to(self.mean.dtype) - self.mean) @ (self.components / self._deviations(whitened)[:, None]).T
 
     def restore(self, scores: torch.Tensor) -> torch.Tensor:
-        """Return mean + P^T z for each row z: the points closest to the original data, of shape (examples, features).
-
-        Raises:
-            TypeError, ValueError: no finite floating-point tensor of shape (examples, kept) or (kept,).
-        """
-        _require_features("scores", scores, len(self.components))
+        """Return mean + P^T z for each row z: the points closest to the original data, shape (examples, features)."""
         return self.mean + scores.to(self.mean.dtype) @ self.components
 
     def _deviations(self, whitened: bool) -> torch.Tensor:
@@ -116,8 +101,7 @@ def pca_by_covariance(data: torch.Tensor, components: int | None = None) -> Proj
         components: how many, from 1 to min(examples, features), which is the default.
 
     Raises:
-        TypeError, ValueError: no finite floating-point matrix, a single example, data that does not vary, or a number
-            of components out of range.
+        TypeError, ValueError: data that is not finite or does not vary, or too many components.
 
     Source: Pearson, "On lines and planes of closest fit to systems of points in space", 1901.
 
@@ -125,7 +109,8 @@ def pca_by_covariance(data: torch.Tensor, components: int | None = None) -> Proj
     >>> pca_by_covariance(line, 1).components
     tensor([[0.7071, 0.7071]])
     """
-    count, data = _require_data(data, components), data.detach()
+    count = _require_data(data, components)
+    data = data.detach()
     mean = data.to("cpu").mean(dim=0, dtype=EXACT)
     scatter = torch.zeros(data.shape[1], data.shape[1], dtype=EXACT)
     for block in data.split(4096):
@@ -145,7 +130,8 @@ def pca_by_svd(data: torch.Tensor, components: int | None = None) -> Projection:
     >>> pca_by_svd(line, 1).variances
     tensor([2.])
     """
-    count, data = _require_data(data, components), data.detach()
+    count = _require_data(data, components)
+    data = data.detach()
     exact = data.to("cpu", EXACT)
     mean = exact.mean(dim=0)
     _, s, vh = torch.linalg.svd(exact - mean, full_matrices=False)
@@ -161,20 +147,17 @@ def random_projection(data: torch.Tensor, components: int, generator: torch.Gene
         components: how many, as in `pca_by_covariance`.
         generator: draws them; its seed should not be one that a network was initialised with.
 
-    Raises:
-        TypeError, ValueError: see `pca_by_covariance`; or `generator` is none.
-
     >>> data = torch.tensor([[0.0, 1.0], [2.0, 5.0], [4.0, 0.0]])
     >>> random_projection(data, 2, torch.Generator().manual_seed(1000)).components.shape
     torch.Size([2, 2])
     """
-    count, data = _require_data(data, components), data.detach()
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    count = _require_data(data, components)
+    data = data.detach()
     drawn = torch.randn(data.shape[1], count, generator=generator, dtype=EXACT, device=generator.device).to("cpu")
     directions = torch.linalg.qr(drawn).Q.T
     mean = data.to("cpu").mean(dim=0, dtype=EXACT)
-    along, total = torch.zeros(count, dtype=EXACT), torch.zeros((), dtype=EXACT)
+    along = torch.zeros(count, dtype=EXACT)
+    total = torch.zeros((), dtype=EXACT)
     for block in data.split(4096):
         centred = block.to("cpu", EXACT) - mean
         along += (centred @ directions.T).square().sum(dim=0)
@@ -190,7 +173,7 @@ def components_for(projection: Projection, share: float) -> int:
         share: a fraction, from 0 to 1; for any share at least one component is kept.
 
     Raises:
-        TypeError, ValueError: `share` is no fraction, or all components together explain less.
+        ValueError: `share` is no fraction, or all components together explain less.
 
     >>> corners = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     >>> components_for(pca_by_svd(corners), 0.9), components_for(pca_by_svd(corners), 0.95)
@@ -207,14 +190,9 @@ def components_for(projection: Projection, share: float) -> int:
 def channels_as_rows(outputs: torch.Tensor) -> torch.Tensor:
     """Turn (N, channels, height, width) into (N height width, channels): each place of each image is one example.
 
-    Raises:
-        TypeError, ValueError: no finite floating-point tensor of four dimensions.
-
     >>> channels_as_rows(torch.ones(2, 3, 4, 4)).shape
     torch.Size([32, 3])
     """
-    if require_tensor("outputs", outputs).ndim != 4:
-        raise ValueError(f"outputs must have the shape (N, channels, height, width), got {tuple(outputs.shape)}")
     return outputs.movedim(1, -1).flatten(0, 2)
 
 
@@ -238,8 +216,7 @@ def fold_between(first: Layer, second: Layer, projection: Projection) -> nn.Sequ
         the weights of `first`. A convolution keeps its kernel size, stride and dilation.
 
     Raises:
-        TypeError: other layers, of different kinds, or no Projection.
-        ValueError: features that do not fit, grouped or padded convolutions.
+        ValueError: features that do not fit, or grouped or padded convolutions.
 
     Source: Zhang et al., "Accelerating very deep convolutional networks", 2016, section 3.1, with the bias.
 
@@ -250,14 +227,17 @@ def fold_between(first: Layer, second: Layer, projection: Projection) -> nn.Sequ
       (1): Linear(in_features=2, out_features=3, bias=True)
     )
     """
-    _require_layer("first", first)
-    _require_layer("second", second)
-    if isinstance(first, nn.Linear) != isinstance(second, nn.Linear):
-        raise TypeError("first and second must be two linear layers or two convolutions, not one of each")
-    _require_fit("first", first.weight.shape[0], projection)
-    _require_fit("second", second.weight.shape[1], projection)
+    _require_mixable("first", first)
+    _require_mixable("second", second)
     _require_no_padding("second", second)
-    mean, rows = _exact(projection.mean), _exact(projection.components)  # (m,), (k, m)
+    written, read, projected = first.weight.shape[0], second.weight.shape[1], projection.components.shape[1]
+    if not written == read == projected:
+        raise ValueError(
+            f"the projection takes {projected} features, first gives {written} and second takes {read}; all three must "
+            "be equal"
+        )
+    mean = _exact(projection.mean)  # (m,)
+    rows = _exact(projection.components)  # (k, m)
     constant = mean + rows.T @ (rows @ (_bias(first) - mean))  # (m,)
     down = torch.tensordot(rows, _exact(first.weight), dims=([1], [0]))  # (k, n, ...)
     up = torch.tensordot(_exact(second.weight), rows, dims=([1], [1])).movedim(-1, 1)  # (outputs, k, ...)
@@ -266,36 +246,26 @@ def fold_between(first: Layer, second: Layer, projection: Projection) -> nn.Sequ
 
 
 def split_output(layer: Layer, projection: Projection) -> nn.Sequential:
-    """Examples a layer in two by a projection of its *outputs*: n to k features, then k to m.
+    """Split a layer in two by a projection of its *outputs*: n to k features, then k to m.
 
     The pair computes mean + P^T P (layer(x) - mean), before any nonlinearity: it stands where the layer stood. Of a
     convolution it makes one with k filters and a 1x1 convolution behind. Parameters: k (n + m) + m for a linear layer.
 
-    Raises:
-        TypeError, ValueError: see `fold_between`.
-
     >>> split_output(nn.Linear(5, 4), pca_by_svd(torch.eye(4), 2))[1]
     Linear(in_features=2, out_features=4, bias=True)
     """
-    _require_layer("layer", layer)
-    _require_fit("layer", layer.weight.shape[0], projection)
     return fold_between(layer, _identity(layer, layer.weight.shape[0]), projection)
 
 
 def split_input(layer: Layer, projection: Projection) -> nn.Sequential:
-    """Examples a layer in two by a projection of its *inputs*: n to k features, then k to m.
+    """Split a layer in two by a projection of its *inputs*: n to k features, then k to m.
 
     The pair computes layer(mean + P^T P (x - mean)), behind any nonlinearity before it. The projection itself is the
     first of the two layers: it is *not* gone. Of a convolution it makes a 1x1 convolution with the convolution behind.
 
-    Raises:
-        TypeError, ValueError: see `fold_between`.
-
     >>> split_input(nn.Linear(5, 4), pca_by_svd(torch.eye(5), 2))[0]
     Linear(in_features=5, out_features=2, bias=False)
     """
-    _require_layer("layer", layer)
-    _require_fit("layer", layer.weight.shape[1], projection)
     return fold_between(_identity(layer, layer.weight.shape[1]), layer, projection)
 
 
@@ -310,17 +280,10 @@ def fold_input(layer: Layer, projection: Projection, *, whitened: bool = False) 
         projection: of n features, to k components.
         whitened: the layer takes whitened components.
 
-    Raises:
-        TypeError, ValueError: see `fold_between`; or `whitened` with a variance of 0.
-
     >>> fold_input(nn.Linear(2, 4), pca_by_svd(torch.eye(5), 2))
     Linear(in_features=5, out_features=4, bias=True)
     """
-    _require_layer("layer", layer)
-    _require_projection(projection)
-    taken, kept = layer.weight.shape[1], len(projection.components)
-    if taken != kept:
-        raise ValueError(f"layer takes {taken} values, but there are {kept} components")
+    _require_mixable("layer", layer)
     _require_no_padding("layer", layer)
     rows = _exact(projection.components / projection._deviations(whitened)[:, None])  # (k, n)
     weight = torch.tensordot(_exact(layer.weight), rows, dims=([1], [0])).movedim(-1, 1)  # (m, n, ...)
@@ -328,23 +291,17 @@ def fold_input(layer: Layer, projection: Projection, *, whitened: bool = False) 
 
 
 def drop_constant_inputs(layer: nn.Linear, data: torch.Tensor) -> tuple[nn.Linear, torch.Tensor]:
-    """Remove the inputs of a linear layer that never vary in `data`; their constant share goes into the bias.
+    """Remove the inputs of a linear layer that never vary in `data`; what they always add goes into the bias.
 
     Returns:
         The smaller layer, and the indices of the inputs it takes: the layer's answer to x is the smaller one's to
         x[:, indices], for every x that has the same constants.
 
-    Raises:
-        TypeError, ValueError: no linear layer; no finite matrix of its inputs with two examples, or none that varies.
-
     >>> smaller, indices = drop_constant_inputs(nn.Linear(3, 2), torch.tensor([[1.0, 5.0, 0.0], [2.0, 5.0, 0.5]]))
     >>> smaller, indices
     (Linear(in_features=2, out_features=2, bias=True), tensor([0, 2]))
     """
-    if not isinstance(layer, nn.Linear):
-        raise TypeError(f"layer must be a torch.nn.Linear, got {type(layer).__name__}")
-    _require_data(data, None)
-    _require_features("data", data, layer.in_features)
+    _require_data(data)
     varies = (data != data[0]).any(dim=0).to("cpu")
     constants = data[0].detach().to("cpu", EXACT)[~varies]
     weight = _exact(layer.weight)
@@ -366,7 +323,7 @@ def _projection(
     return Projection(mean, rows.contiguous(), variances, float(scatter) / (len(data) - 1))
 
 
-def _require_data(data: torch.Tensor, components: int | None) -> int:
+def _require_data(data: torch.Tensor, components: int | None = None) -> int:
     """Check data and number of components, and return the number."""
     if require_tensor("data", data).ndim != 2:
         raise ValueError(
@@ -388,28 +345,10 @@ def _require_count(name: str, value: int, most: int) -> int:
     return value
 
 
-def _require_features(name: str, value: torch.Tensor, features: int) -> None:
-    if require_tensor(name, value).ndim not in (1, 2) or value.shape[-1] != features:
-        raise ValueError(f"{name} must have the shape (examples, {features}), got {tuple(value.shape)}")
-
-
-def _require_projection(value: Projection) -> None:
-    if not isinstance(value, Projection):
-        raise TypeError(f"projection must be a Projection, as pca_by_covariance returns it, got {type(value).__name__}")
-
-
-def _require_layer(name: str, layer: Layer) -> None:
-    if not isinstance(layer, nn.Linear | nn.Conv2d):
-        raise TypeError(f"{name} must be a torch.nn.Linear or Conv2d, got {type(layer).__name__}")
+def _require_mixable(name: str, layer: Layer) -> None:
     if isinstance(layer, nn.Conv2d) and layer.groups != 1:
         raise ValueError(f"{name} has {layer.groups} groups: their channels must not be mixed; only groups=1 can be")
     require_tensor(f"{name}.weight", layer.weight)
-
-
-def _require_fit(name: str, features: int, projection: Projection) -> None:
-    _require_projection(projection)
-    if features != projection.components.shape[1]:
-        raise ValueError(f"the projection takes {projection.components.shape[1]} features, but {name} has {features}")
 
 
 def _require_no_padding(name: str, layer: Layer) -> None:
