@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from utils.input_validation import require_int, require_seed
+from utils.input_validation import require_seed
 
 if TYPE_CHECKING:
     import torch
 
 QUIET_VARIABLE = "WORKBOOK_QUIET"
 """Set to 1 by the runner and by the tests: no progress bars, since outputs are stored or compared."""
-
 
 SIDE_BY_SIDE_VARIABLE = "WORKBOOK_SIDE_BY_SIDE"
 """Set to 1 by the tests that run two notebooks at a time, which disturb each other's clocks."""
@@ -34,9 +33,6 @@ def seed_everything(seed: int) -> None:
 
     Args:
         seed: from 0 to 2**32 - 1, the range NumPy accepts.
-
-    Raises:
-        TypeError, ValueError: `seed` is not an integer of that range.
 
     >>> import torch
     >>> seed_everything(0); first = torch.rand(1)
@@ -65,9 +61,6 @@ def pick_device(name: str = "auto") -> "torch.device":
     Args:
         name: "auto" (a CUDA GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps", ...
 
-    Raises:
-        ValueError: PyTorch knows no device of that name.
-
     >>> pick_device("cpu")
     device(type='cpu')
     """
@@ -94,9 +87,6 @@ def pick_device(name: str = "auto") -> "torch.device":
 def torch_threads(count: int) -> Iterator[None]:
     """Compute with `count` threads inside the block and restore the earlier number after it, whatever happens.
 
-    Raises:
-        TypeError, ValueError: `count` is not a positive integer.
-
     >>> import torch
     >>> with torch_threads(1):
     ...     torch.get_num_threads()
@@ -104,7 +94,6 @@ def torch_threads(count: int) -> Iterator[None]:
     """
     import torch
 
-    count = require_int("count", count, minimum=1)
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -119,12 +108,12 @@ def progress_wanted() -> bool:
 
 
 def side_by_side() -> bool:
-    """Tell whether another notebook runs beside this one, so that no time is worth much."""
+    """Tell whether another notebook runs at the same time, which makes every measured time unreliable."""
     return os.environ.get(SIDE_BY_SIDE_VARIABLE, "") not in ("", "0")
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide what a training run gives, for the card of a checkpoint.
+    """Return the versions of the libraries that a training run depends on, for the card of a checkpoint.
 
     >>> sorted(library_versions())
     ['numpy', 'safetensors', 'torch']
@@ -139,13 +128,13 @@ def _processor() -> tuple[str, str]:
 
     info = cpuinfo.get_cpu_info()
     flags = set(info.get("flags", ()))
-    telling = ("avx2", "fma", "avx512f", "avx512vnni", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd")
-    found = [flag for flag in telling if flag in flags]
+    wanted = ("avx2", "fma", "avx512f", "avx512vnni", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd")
+    found = [flag for flag in wanted if flag in flags]
     return info.get("brand_raw") or platform.machine(), " ".join(found) or "not known"
 
 
 def _gpu_and_threads() -> tuple[str, str]:
-    """Return the name of the first GPU ("" where there is none) and the threads in use, of the framework in use."""
+    """Return the names of the GPUs ("" where there is none) and the threads of the framework that computes here."""
     if computes_with_tensorflow():
         config = sys.modules["tensorflow"].config
         threads = config.threading.get_intra_op_parallelism_threads() or os.cpu_count()

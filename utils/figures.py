@@ -43,14 +43,7 @@ Series = Sequence[float]
 
 
 def show(figure: Figure, takeaway: str) -> None:
-    """Display a figure as PNG with `takeaway` below it and as its alternative text, and close it.
-
-    Raises:
-        TypeError: `figure` is no Matplotlib figure.
-        ValueError: there is no takeaway, or it is no sentence.
-    """
-    if not isinstance(figure, Figure):
-        raise TypeError(f"figure must be a matplotlib Figure, got {type(figure).__name__}")
+    """Display a figure as PNG with the sentence `takeaway` below it and as its alternative text, and close it."""
     if not takeaway.strip().endswith((".", "!", "?")):
         raise ValueError(f"takeaway must be a sentence that ends with a full stop, got {takeaway!r}")
     image = io.BytesIO()
@@ -67,11 +60,7 @@ def show(figure: Figure, takeaway: str) -> None:
 def new(
     columns: int = 1, rows: int = 1, *, height: float = SIZE[1], share_axes: bool = False
 ) -> tuple[Figure, np.ndarray]:
-    """Make an empty figure in the course's style with rows x columns axes, at most 6 x 3.5 inches.
-
-    Returns:
-        The figure and its axes as an array of shape (rows, columns).
-    """
+    """Make an empty figure of at most 6 x 3.5 inches; return it and its axes as an array of shape (rows, columns)."""
     size = (SIZE[0], min(height, SIZE[1]))
     return plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=share_axes, sharey=share_axes)
 
@@ -82,11 +71,7 @@ def images_with_labels(images: np.ndarray, labels: Sequence[str]) -> Figure:
     Args:
         images: shape (N, height, width), bright values are ink.
         labels: N short texts.
-
-    Raises:
-        ValueError: as many labels as images are needed.
     """
-    _same_length(images=images, labels=labels)
     figure, axes = new(columns=len(images), height=1.1)
     for axis, image, label in zip(axes[0], images, labels, strict=True):
         axis.imshow(image, cmap="gray_r")
@@ -113,20 +98,13 @@ def curves(
         reference: name and height of a dashed horizontal line, such as the dense network.
         bands: lower and upper y values for some of the names.
         logarithmic: the axes to make logarithmic, "x", "y" or "xy".
-
-    Raises:
-        ValueError: a line or band is not as long as x, or `logarithmic` names another axis.
     """
-    if logarithmic not in ("", "x", "y", "xy"):
-        raise ValueError(f'logarithmic must be "", "x", "y" or "xy", got {logarithmic!r}')
     figure, axes = new()
     axis = axes[0, 0]
     for index, (name, y) in enumerate(lines.items()):
-        _same_length(x=x, **{name: y})
         axis.plot(x, y, label=name, color=_colour(index), marker=_marker(index))
         if bands and name in bands:
             lower, upper = bands[name]
-            _same_length(x=x, **{f"lower band of {name}": lower, f"upper band of {name}": upper})
             axis.fill_between(x, lower, upper, color=_colour(index), alpha=0.2, linewidth=0)
     if reference is not None:
         axis.axhline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
@@ -160,17 +138,14 @@ def bars(
 
 
 def waterfall(factors: Mapping[str, float], *, label: str, total: str = "together") -> Figure:
-    """Draw how steps multiply up: a bar for each, from the product before it to the product with it, and the product.
+    """Draw how steps multiply up: a bar for each, from the product before it to the product with it, and the total.
 
-    A step that makes it worse, with a factor below 1, runs to the left and is hatched.
+    The bar of a step that makes things worse, with a factor below 1, runs to the left and is hatched.
 
     Args:
         factors: what each step multiplies by, in their order, such as 2.0 for twice as fast.
         label: of the x axis, which is logarithmic.
         total: name of the last bar.
-
-    Raises:
-        ValueError: there is no step, or a factor is not positive.
     """
     if not factors or not all(0 < factor < float("inf") for factor in factors.values()):
         raise ValueError(f"factors must hold at least one step, all of them positive, got {dict(factors)}")
@@ -178,17 +153,15 @@ def waterfall(factors: Mapping[str, float], *, label: str, total: str = "togethe
     before = np.concatenate([[1.0], after[:-1]])
     figure, axes = new(height=1.1 + 0.35 * len(factors))
     axis = axes[0, 0]
-    for row, (name, factor) in enumerate(factors.items()):
+    for (name, factor), left, right in zip(factors.items(), before, after, strict=True):
         worse = factor < 1
-        colour, hatch = COLOURS[worse], "//" if worse else ""
-        axis.barh(name, after[row] - before[row], left=before[row], color=colour, hatch=hatch, edgecolor="white")
-        axis.annotate(
-            f"× {factor:.3g}", (max(before[row], after[row]), row), (4, 0), textcoords="offset points", va="center"
-        )
+        hatch = "//" if worse else ""
+        axis.barh(name, right - left, left=left, color=COLOURS[worse], hatch=hatch, edgecolor="white")
     axis.barh(total, after[-1] - 1, left=1, color="0.3")
-    axis.annotate(
-        f"× {after[-1]:.3g}", (max(1, after[-1]), len(factors)), (4, 0), textcoords="offset points", va="center"
-    )
+    shown = [*factors.values(), after[-1]]
+    right_ends = [*np.maximum(before, after), max(1, after[-1])]
+    for row, (factor, right) in enumerate(zip(shown, right_ends, strict=True)):
+        axis.annotate(f"× {factor:.3g}", (right, row), (4, 0), textcoords="offset points", va="center")
     axis.axvline(1, color="0.3", linestyle="--", marker="")
     axis.set_axisbelow(True)
     axis.invert_yaxis()
@@ -210,7 +183,7 @@ def histograms(values: Mapping[str, np.ndarray], *, label: str, bins: int = 80) 
     return figure
 
 
-def frontier(
+def size_against_error(
     points: Mapping[str, tuple[Series, Series]], *, labels: tuple[str, str], reference: tuple[str, float, float]
 ) -> Figure:
     """Draw size against error, a line of points for each method, with the dense network as dashed lines.
@@ -226,7 +199,6 @@ def frontier(
     axis.axhline(y, color="0.3", linestyle="--", marker="", label=name)
     axis.axvline(x, color="0.3", linestyle="--", marker="")
     for index, (method, (xs, ys)) in enumerate(points.items()):
-        _same_length(**{f"x of {method}": xs, f"y of {method}": ys})
         axis.plot(xs, ys, label=method, color=_colour(index), marker=_marker(index))
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log")
     _plain_ticks(axis.xaxis)
@@ -244,9 +216,6 @@ def tradeoff(
             points is not drawn but keeps its marker, so that two charts can share them.
         labels: of the axes, with units.
         line: name, x and y values of the points on the frontier, in the order of x.
-
-    Raises:
-        ValueError: x and y differ in length, or there are more kinds than markers.
     """
     markers = (*MARKERS, "*", "<", "d", ">")
     if len(points) > len(markers):
@@ -254,10 +223,8 @@ def tradeoff(
     figure, axes = new()
     axis = axes[0, 0]
     name, xs, ys = line
-    _same_length(**{f"x of {name}": xs, f"y of {name}": ys})
     axis.step(xs, ys, where="post", color="0.3", linestyle="--", marker="", label=name, zorder=1)
     for index, (kind, (xs, ys)) in enumerate(points.items()):
-        _same_length(**{f"x of {kind}": xs, f"y of {kind}": ys})
         if len(xs):
             axis.plot(xs, ys, label=kind, color=_colour(index), marker=markers[index], linestyle="", alpha=0.8)
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log", yscale="log")
@@ -311,9 +278,3 @@ def _colour(index: int) -> str:
 
 def _marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
-
-
-def _same_length(**series: Sequence) -> None:
-    lengths = {name: len(values) for name, values in series.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"these must have the same length: {lengths}")

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout: the folder that holds `notebooks/`, `data/` and `build/`."""
 
 RESULTS_VARIABLE = "WORKBOOK_RESULTS"
-"""Names another folder than `build/results` for the results; the tests use it, so as not to touch a learner's."""
+"""Names another folder than `build/results` for the results: the tests must not touch a learner's."""
 
 
 def results_folder() -> Path:
