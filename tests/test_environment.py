@@ -10,15 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils import environment as module
-from utils.environment import (
-    environment,
-    environment_stamp,
-    pick_device,
-    progress_wanted,
-    seed_everything,
-    torch_threads,
-)
+from utils.environment import environment, pick_device, progress_wanted, seed_everything, torch_threads
 
 
 def draw():
@@ -88,11 +80,3 @@ def test_a_missing_library_is_said_to_be_missing(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert environment()["tensorflow"] == "not installed"
-
-
-def test_environment_stamp_has_an_aligned_line_for_each_fact(monkeypatch):
-    monkeypatch.setattr(module, "environment", lambda: {"gpu": "none", "instruction_sets": "avx2"})
-    gpu, sets = environment_stamp().splitlines()
-    assert gpu.split() == ["gpu", "none"]
-    assert sets.split() == ["instruction", "sets", "avx2"]
-    assert gpu.index("none") == sets.index("avx2")

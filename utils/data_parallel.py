@@ -308,7 +308,10 @@ def bytes_held(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 class _SumOverWorkers(torch.autograd.Function):
-    """The sum over all workers. Everybody's output depends on everybody's input, so gradients are summed as well."""
+    """The sum over all workers. Everybody's output depends on everybody's input, so gradients are summed as well.
+
+    It is `torch.distributed.nn.functional.all_reduce`, which PyTorch has deprecated without a public successor.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
@@ -348,13 +351,9 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
 
 
 def save_state(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int) -> None:
-    """Write all that training needs to go on, whole or not at all; one worker calls it, since all hold the same state.
+    """Write all that training needs to go on after `steps` steps, whole or not at all; DDP's wrapper is left out.
 
-    Args:
-        path: the file.
-        model: the network; one wrapped in DDP is saved without the wrapper.
-        optimizer: with its running averages.
-        steps: how many steps were done.
+    One worker calls it, since all hold the same state.
     """
     state = {"model": _unwrapped(model).state_dict(), "optimizer": optimizer.state_dict(), "steps": steps}
     content = io.BytesIO()
