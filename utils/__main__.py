@@ -36,8 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         "notebooks", nargs="+", type=Path, help="files, such as notebooks/01_measuring_a_network.ipynb"
     )
 
-    checkpoints = commands.add_parser("checkpoints", help="train the networks in data/checkpoints/ again")
-    checkpoints.add_argument("names", nargs="*", help="names of networks; all of them if none is given")
+    checkpoints = commands.add_parser(
+        "checkpoints", help="list the networks in data/checkpoints/, or train those that are named again"
+    )
+    checkpoints.add_argument("names", nargs="*", help="names of networks to train; if none is given, all are listed")
+    checkpoints.add_argument("--all", action="store_true", help="train all of them, which takes hours")
 
     reference = commands.add_parser("reference", help="make the last run this class of machine's reference run")
     reference.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
@@ -119,31 +122,15 @@ def _execute(options: argparse.Namespace) -> int:
 
 
 def _checkpoints(options: argparse.Namespace) -> int:
-    from utils.recipes.compressed import compressed_names, train_compressed_checkpoint
-    from utils.recipes.dense import RECIPES, train_checkpoint
-    from utils.recipes.gradually_pruned import NAMES, train_gradual_checkpoint
-    from utils.recipes.low_rank import LOW_RANK, train_low_rank_checkpoint
-    from utils.recipes.narrow import PRUNED, train_pruned_checkpoint
-    from utils.recipes.narrow_from_scratch import SCRATCH, train_scratch_checkpoint
-    from utils.recipes.quantized import QUANTIZED, train_quantized_checkpoint
+    from utils.recipes import registry
 
-    makers = dict.fromkeys(RECIPES, train_checkpoint)  # the dense ones first: the others start from them
-    makers |= dict.fromkeys(PRUNED, train_pruned_checkpoint) | dict.fromkeys(NAMES, train_gradual_checkpoint)
-    makers |= dict.fromkeys(LOW_RANK, train_low_rank_checkpoint) | dict.fromkeys(SCRATCH, train_scratch_checkpoint)
-    makers |= dict.fromkeys(compressed_names(), train_compressed_checkpoint)
-    makers |= dict.fromkeys(QUANTIZED, train_quantized_checkpoint) | {"MobileNetV2": _train_keras}
-    for name in options.names or makers:
-        if name not in makers:
-            raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(makers)}")
-        about = makers[name](name)
-        print(f"{name}: validation {about['validation_accuracy']:.2%}, test {about['test_accuracy']:.2%}")
+    names = registry.in_order(registry.CHECKPOINTS if options.all else options.names)
+    if not names:
+        print(registry.listing())
+    for name in names:
+        about = registry.train(name)
+        print(f"{name}: validation {about['validation_accuracy']:.2%}, test {about['test_accuracy']:.2%}", flush=True)
     return 0
-
-
-def _train_keras(name: str) -> dict[str, object]:
-    from utils.recipes.keras_mobilenet import train  # loads TensorFlow: only when it is asked for
-
-    return train(name)
 
 
 def _reference(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,12 +17,22 @@ from utils.input_validation import (
     require_int,
     require_module,
     require_number,
+    require_positive,
     require_seed,
     require_tensor,
 )
+from utils.models import evaluating
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 """A function of (model, images, labels) that returns a scalar to minimise."""
+
+TEMPERATURE = 2.0
+"""By which the logits of teacher and student are divided in distillation."""
+
+PROGRESS_AFTER_S = 2.0
+"""Seconds after which a training shows a progress bar; a cell that trains dozens of networks would fill with them."""
+
+# --- losses -----------------------------------------------------------------------------------------------------------
 
 
 def cross_entropy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -30,7 +40,7 @@ def cross_entropy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) 
     return F.cross_entropy(model(images), labels)
 
 
-def distillation(teacher: nn.Module, *, temperature: float = 2.0, teacher_share: float = 0.7) -> Loss:
+def distillation(teacher: nn.Module, *, temperature: float = TEMPERATURE, teacher_share: float = 0.7) -> Loss:
     """Return a loss that follows the teacher's softened answers beside the labels.
 
     With the share `a` and the temperature `T` it is a T^2 KL(teacher / T || student / T) + (1 - a) cross-entropy; the
@@ -41,13 +51,11 @@ def distillation(teacher: nn.Module, *, temperature: float = 2.0, teacher_share:
         temperature: by which the logits are divided, above 0.
         teacher_share: from 0, labels only, to 1, teacher only.
 
-    Raises:
-        TypeError, ValueError: `teacher` is no network, or a value is out of range.
+    Raises `TypeError` or `ValueError` if `teacher` is no network or a number is out of range.
     """
     require_module("teacher", teacher).eval()
     require_fraction("teacher_share", teacher_share)
-    if require_number("temperature", temperature, low=0.0) == 0.0:
-        raise ValueError("temperature must be above 0; 1 leaves the logits as they are")
+    require_positive("temperature", temperature)
 
     def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         student = model(images)
@@ -59,8 +67,22 @@ def distillation(teacher: nn.Module, *, temperature: float = 2.0, teacher_share:
     return loss
 
 
-PROGRESS_AFTER_S = 2.0
-"""Seconds after which a training shows a progress bar; a cell that trains dozens of networks would fill with them."""
+def follow_answers(model: nn.Module, images: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Return the loss T^2 KL(answers / T || logits / T), where the answers are the teacher's logits.
+
+    The teacher is asked once about each image, before training, and not again in every step as in `distillation`: that
+    spares its forward passes.
+
+    >>> same = follow_answers(nn.Identity(), torch.eye(10), torch.eye(10))
+    >>> abs(round(same.item(), 6))
+    0.0
+    """
+    student = F.log_softmax(model(images) / TEMPERATURE, dim=1)
+    teacher = F.log_softmax(answers / TEMPERATURE, dim=1)
+    return TEMPERATURE**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+# --- what is trained, and on what -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +95,8 @@ class Recipe:
         learning_rate: the highest value it reaches.
         weight_decay: as in AdamW (Loshchilov and Hutter, 2019), decoupled from the gradient.
         warm_up: share of the steps during which the learning rate rises, from 0 to 1.
-        shift: every image is moved by up to this many pixels in each direction, anew in each epoch; 0 for none.
+        shift: every image is shifted by up to this many pixels in each direction, anew in each epoch; 0 for none.
         seed: of the order of the images and of their shifts.
-
-    Raises:
-        TypeError, ValueError: a value of the wrong type or out of range.
     """
 
     epochs: int
@@ -97,6 +116,57 @@ class Recipe:
         require_int("shift", self.shift)
         require_seed(self.seed)
 
+    def steps(self, examples: int) -> int:
+        """Return the number of updates in all; the last batch of an epoch may be smaller than the others.
+
+        >>> Recipe(epochs=2, batch_size=100).steps(250)
+        6
+        """
+        return self.epochs * -(-examples // self.batch_size)  # rounded up, in integers
+
+
+class ShiftedAnswers(NamedTuple):
+    """Images and the teacher's logits for each of their shifts: what a student learns from instead of labels.
+
+    A student that sees shifted images must follow the answers to *them*: an answer to the image as it was would teach
+    it that a shift does not matter, which at the border of the image is not true.
+
+    Args:
+        images: shape (N, channels, height, width), not shifted.
+        answers: shape (shifts, N, classes), one row for each of `offsets_within(distance)`.
+        distance: pixels, at most, in each direction.
+    """
+
+    images: torch.Tensor
+    answers: torch.Tensor
+    distance: int
+
+    def to(self, device: torch.device) -> "ShiftedAnswers":
+        """Return the same on `device`."""
+        return ShiftedAnswers(self.images.to(device), self.answers.to(device), self.distance)
+
+
+def answers_of(teacher: nn.Module, images: torch.Tensor) -> Examples:
+    """Return the images with the teacher's logits, of shape (N, classes), in place of labels: for `follow_answers`.
+
+    >>> answers_of(nn.Flatten(), torch.zeros(2, 1, 5, 2)).labels.shape
+    torch.Size([2, 10])
+    """
+    return Examples(images, logits(teacher, images).cpu())
+
+
+def shifted_answers(teacher: nn.Module, images: torch.Tensor, distance: int) -> ShiftedAnswers:
+    """Ask the teacher about every image at every shift of up to `distance` pixels, once and for all.
+
+    >>> shifted_answers(nn.Flatten(), torch.zeros(2, 1, 5, 2), distance=1).answers.shape
+    torch.Size([9, 2, 10])
+    """
+    answers = [logits(teacher, shift(images, offset.expand(len(images), 2))) for offset in offsets_within(distance)]
+    return ShiftedAnswers(images, torch.stack(answers).cpu(), distance)
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
 
 @dataclass
 class History:
@@ -108,11 +178,7 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, counted from 0, with the highest validation accuracy; the earliest of equals.
-
-        Raises:
-            ValueError: there was no validation split.
-        """
+        """The epoch, counted from 0, with the highest validation accuracy; the earliest of equals."""
         if not self.validation_accuracy:
             raise ValueError("there is no best epoch without validation: give fit a validation split")
         return max(range(len(self.validation_accuracy)), key=self.validation_accuracy.__getitem__)
@@ -129,7 +195,7 @@ class Evaluation(NamedTuple):
 
 def fit(
     model: nn.Module,
-    train: Examples,
+    train: Examples | ShiftedAnswers,
     recipe: Recipe,
     *,
     validation: Examples | None = None,
@@ -138,57 +204,55 @@ def fit(
 ) -> History:
     """Train `model` in place on its own device and leave it in evaluation mode.
 
-    With a validation split the weights of the best epoch by validation accuracy are restored at the end; without one
-    the last weights stay.
+    With a validation split the weights of the best epoch by validation accuracy are restored at the end, those of the
+    earliest if several are equal; without one the last weights stay.
 
     Args:
         model: the network; the data is moved to where its parameters are.
-        train: what to learn from.
+        train: what to learn from; `ShiftedAnswers` go with `loss=follow_answers`.
         recipe: how.
         validation: what to choose the epoch by.
         loss: what to minimise, a function of (model, images, labels).
         after_step: called with the number of the step, counted from 0, after each update; pruning masks and the like
             are put back here.
 
-    Raises:
-        TypeError: `model` is no network, `recipe` no Recipe, a split no Examples, or the loss no scalar.
-        ValueError: no examples, NaN in them, or the loss became NaN or infinite (the step is named).
+    Raises `ValueError` if a split is empty or holds NaN, or if the loss becomes NaN or infinite (the step is named).
     """
     device = _device(require_module("model", model))
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe must be a Recipe, such as Recipe(epochs=1), got {type(recipe).__name__}")
-    train = _require_some("train", train).to(device)
+    if not isinstance(train, ShiftedAnswers):
+        _require_some("train", train)
     if validation is not None:
         _require_some("validation", validation)
+    train = train.to(device)
+    count = len(train.images)
     generator = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    steps_an_epoch = -(-len(train.labels) // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rise_then_cosine(step, recipe.epochs * steps_an_epoch, recipe.warm_up)
-    )
-    history, best = History(), None
+    steps = recipe.steps(count)
+    # What SequentialLR computes of LinearLR and CosineAnnealingLR, as one formula that a notebook can draw. Theirs goes
+    # from step to step and differs in the last bits, so the shipped networks could not be trained again.
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rise_then_cosine(step, steps, recipe.warm_up))
+    history = History()
+    best = None
+    step = 0
     for epoch in _progress(recipe.epochs):
-        started, total = time.perf_counter(), 0.0
+        started = time.perf_counter()
+        total = 0.0
         model.train()
-        order = torch.randperm(len(train.labels), generator=generator).to(device)
-        for index, chosen in enumerate(order.split(recipe.batch_size)):
-            images = shifted(train.images[chosen], recipe.shift, generator) if recipe.shift else train.images[chosen]
-            value = loss(model, images, train.labels[chosen])
-            if not isinstance(value, torch.Tensor) or value.numel() != 1:
-                raise TypeError(f"loss must return a tensor of one value, got {value!r}")
+        for images, targets in _batches(train, recipe, generator):
+            value = loss(model, images, targets)
             if not torch.isfinite(value):
                 raise ValueError(
-                    f"the loss became {value.item()} at step {epoch * steps_an_epoch + index}; "
-                    f"try a learning_rate below {recipe.learning_rate:g}"
+                    f"the loss became {value.item()} at step {step}; try a learning_rate below {recipe.learning_rate:g}"
                 )
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
             schedule.step()
             if after_step is not None:
-                after_step(epoch * steps_an_epoch + index)
-            total += value.item() * len(chosen)
-        history.train_loss.append(total / len(train.labels))
+                after_step(step)
+            step += 1
+            total += value.item() * len(images)
+        history.train_loss.append(total / count)
         history.seconds.append(time.perf_counter() - started)
         if validation is not None:
             history.validation_accuracy.append(evaluate(model, validation).accuracy)
@@ -200,17 +264,35 @@ def fit(
     return history
 
 
+def _batches(
+    train: Examples | ShiftedAnswers, recipe: Recipe, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the images and targets of one epoch, in a new order and at new shifts.
+
+    What is drawn when decides what is trained: the order and then the shifts of each batch, or, with a teacher's
+    answers, the shifts of the whole epoch and then the order.
+    """
+    count = len(train.images)
+    device = train.images.device
+    if isinstance(train, ShiftedAnswers):
+        drawn = torch.randint(len(train.answers), (count,), generator=generator).to(device)
+        images = shift(train.images, offsets_within(train.distance).to(device)[drawn])
+        answers = train.answers[drawn, torch.arange(count, device=device)]
+        for chosen in torch.randperm(count, generator=generator).to(device).split(recipe.batch_size):
+            yield images[chosen], answers[chosen]
+        return
+    for chosen in torch.randperm(count, generator=generator).to(device).split(recipe.batch_size):
+        images = train.images[chosen]
+        yield random_shifts(images, recipe.shift, generator) if recipe.shift else images, train.labels[chosen]
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, split: Examples, *, batch_size: int = 1000) -> Evaluation:
-    """Compute accuracy and mean cross-entropy in evaluation mode; the model's mode is restored afterwards.
+    """Compute accuracy and mean cross-entropy in evaluation mode; each module gets its own mode back.
 
-    Raises:
-        TypeError: `model` is no network, or `split` no Examples of float images and integer labels.
-        ValueError: no examples, or NaN in them.
+    Raises `ValueError` if there are no examples, or NaN in them.
     """
     labels = _require_some("split", split).labels
-    if labels.is_floating_point():
-        raise TypeError(f"the labels must be integers, got {labels.dtype}; convert them with .long()")
     outputs = logits(model, split.images, batch_size=batch_size)
     labels = labels.to(outputs.device)
     correct = int((outputs.argmax(dim=1) == labels).sum())
@@ -221,66 +303,63 @@ def evaluate(model: nn.Module, split: Examples, *, batch_size: int = 1000) -> Ev
 def logits(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) -> torch.Tensor:
     """Return the model's outputs for all images, computed batch by batch in evaluation mode; shape (N, classes).
 
-    Raises:
-        TypeError: `model` is no network, or `images` no floating-point tensor.
-        ValueError: `images` is empty or holds NaN.
+    Raises `TypeError` or `ValueError` if `model` is no network, or `images` is empty, not floating-point or holds NaN.
     """
     device = _device(require_module("model", model))
     require_tensor("images", images)
     require_int("batch_size", batch_size, minimum=1)
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return torch.cat([model(batch.to(device)) for batch in images.split(batch_size)])
-    finally:
-        model.train(training)
 
 
-def shifted(images: torch.Tensor, distance: int, generator: torch.Generator) -> torch.Tensor:
-    """Move each image by up to `distance` pixels in each direction, drawn for each; zeros come in at the border.
-
-    Args:
-        images: shape (N, channels, height, width).
-        distance: pixels, at least 0.
-        generator: draws the movements.
-
-    Raises:
-        TypeError, ValueError: no tensor of four dimensions, or a distance that is not an integer of at least 0.
-
-    >>> moved = shifted(torch.ones(4, 1, 5, 5), 1, torch.Generator().manual_seed(0))
-    >>> moved.shape, bool(moved.sum() < 100)
-    (torch.Size([4, 1, 5, 5]), True)
-    """
-    distance = require_int("distance", distance)
-    if not isinstance(images, torch.Tensor):
-        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
-    if images.ndim != 4:
-        raise ValueError(f"images must have shape (N, channels, height, width), got {tuple(images.shape)}")
-    drawn = torch.randint((2 * distance + 1) ** 2, (len(images),), generator=generator).to(images.device)
-    return move(images, distance, drawn)
+# --- shifts and the learning rate -------------------------------------------------------------------------------------
 
 
-def move(images: torch.Tensor, distance: int, ways: torch.Tensor) -> torch.Tensor:
-    """Move each image in its own way, of the (2 distance + 1)^2 that there are; zeros come in at the border.
+def shift(images: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """Shift each image by its own offset; what leaves is lost, and zeros come in.
 
     Args:
         images: shape (N, channels, height, width).
-        distance: pixels that an image moves at most in each direction.
-        ways: shape (N,), integers; way 0 moves down and right by `distance`, the next ones less and less to the right.
+        offsets: shape (N, 2), integers, in pixels: down and right; a negative one shifts up or left.
 
-    >>> move(torch.eye(3).view(1, 1, 3, 3), 1, torch.tensor([8]))[0, 0]
-    tensor([[1., 0., 0.],
-            [0., 1., 0.],
+    >>> shift(torch.eye(3).view(1, 1, 3, 3), torch.tensor([[0, 1]]))[0, 0]
+    tensor([[0., 1., 0.],
+            [0., 0., 1.],
             [0., 0., 0.]])
     """
     height, width = images.shape[2:]
-    padded = F.pad(images, (distance,) * 4)
-    moved = torch.empty_like(images)
-    for way in range((2 * distance + 1) ** 2):
-        top, left = divmod(way, 2 * distance + 1)
-        here = ways == way
-        moved[here] = padded[here, :, top : top + height, left : left + width]
-    return moved
+    reach = int(offsets.abs().max())
+    padded = F.pad(images, (reach,) * 4)
+    shifted = torch.empty_like(images)
+    kinds, kind = offsets.unique(dim=0, return_inverse=True)
+    for index, (down, right) in enumerate(kinds.tolist()):
+        here = kind == index
+        top = reach - down
+        left = reach - right
+        shifted[here] = padded[here, :, top : top + height, left : left + width]
+    return shifted
+
+
+def offsets_within(distance: int) -> torch.Tensor:
+    """Return the (2 distance + 1)^2 offsets of at most `distance` pixels down and right, the largest first.
+
+    >>> offsets_within(1)[:4].tolist()
+    [[1, 1], [1, 0], [1, -1], [0, 1]]
+    """
+    along = torch.arange(distance, -distance - 1, -1)
+    return torch.cartesian_prod(along, along)
+
+
+def random_shifts(images: torch.Tensor, distance: int, generator: torch.Generator) -> torch.Tensor:
+    """Shift each image by an offset of its own, drawn evenly from `offsets_within(distance)`.
+
+    >>> shifted = random_shifts(torch.ones(4, 1, 5, 5), 1, torch.Generator().manual_seed(0))
+    >>> shifted.shape, bool(shifted.sum() < 100)
+    (torch.Size([4, 1, 5, 5]), True)
+    """
+    offsets = offsets_within(distance)
+    drawn = torch.randint(len(offsets), (len(images),), generator=generator)
+    return shift(images, offsets[drawn].to(images.device))
 
 
 def rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
@@ -290,46 +369,6 @@ def rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
         return (step + 1) / (rising + 1)
     through = (step - rising) / max(1.0, steps - rising)
     return 0.5 * (1.0 + float(torch.cos(torch.tensor(through * torch.pi))))
-
-
-TEMPERATURE = 2.0
-"""By which the logits of teacher and student are divided in the distillation."""
-
-
-def answers_of(teacher: nn.Module, images: torch.Tensor) -> Examples:
-    """Return the images with the teacher's logits, of shape (N, classes), in place of labels: for `follow_answers`.
-
-    >>> answers_of(LeNet300100(), torch.zeros(2, 1, 28, 28)).labels.shape
-    torch.Size([2, 10])
-    """
-    return Examples(images, logits(teacher, images).cpu())
-
-
-def follow_answers(model: nn.Module, images: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Return the loss T^2 KL(answers / T || logits / T), where the answers are the teacher's logits.
-
-    The teacher is asked once about each image, before training, and not again about every shifted copy as in
-    `training.distillation`: that spares its forward pass in every step.
-
-    >>> same = follow_answers(nn.Identity(), torch.eye(10), torch.eye(10))
-    >>> abs(round(same.item(), 6))
-    0.0
-    """
-    student, teacher = F.log_softmax(model(images) / TEMPERATURE, dim=1), F.log_softmax(answers / TEMPERATURE, dim=1)
-    return TEMPERATURE**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-
-
-def moved_answers(teacher: nn.Module, images: torch.Tensor, distance: int) -> torch.Tensor:
-    """Ask the teacher about each image in each of its ways to move, once and for all.
-
-    A student that learns from moved images must follow the answers to *them*: an answer to the image as it was would
-    teach it that the move does not matter, which at the border of the image is not true.
-
-    Returns:
-        logits of shape (ways, N, classes); the ways are those of `training.move`.
-    """
-    ways = range((2 * distance + 1) ** 2)
-    return torch.stack([logits(teacher, move(images, distance, torch.full((len(images),), way))) for way in ways])
 
 
 def _progress(epochs: int) -> range:

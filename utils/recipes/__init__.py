@@ -1,1 +1,1 @@
-"""How the networks in `data/checkpoints/` were trained; `python -m utils checkpoints` lists and trains them."""
+"""How the networks in `data/checkpoints/` were trained; `python -m utils checkpoints` lists them, or trains some."""

@@ -2,8 +2,7 @@
 
 Each starts from a dense checkpoint, keeps the channels with the largest norms, is pruned along the cubic schedule while
 it trains, and is trained on with weights rounded to a few learned levels. What is shipped is the file that
-`entropy_coding.encode_network` writes, a few thousand bytes, and a card. To make one again:
-`train_compressed_checkpoint("LeNet5-3-kB-seed0")`.
+`entropy_coding.encode_network` writes, a few thousand bytes, and a card.
 """
 
 import functools
@@ -21,10 +20,11 @@ from utils.entropy_coding import decode_network, encode_network
 from utils.environment import library_versions, pick_device, seed_everything
 from utils.models import load_checkpoint, save_checkpoint
 from utils.pruning import GradualPruner
-from utils.recipes.low_rank import follow_moved_answers, moved_answers
-from utils.recipes.narrow import kept_channels, remove_channels
-from utils.training import Recipe, evaluate, fit
+from utils.structured_pruning import kept_channels, remove_channels
+from utils.training import Loss, Recipe, ShiftedAnswers, cross_entropy, evaluate, fit, follow_answers, shifted_answers
 from utils.weight_sharing import read_shared, share_levels
+
+NOTEBOOK = "15"
 
 FOLDER = CHECKPOINTS / "compressed"
 """Where they lie: files of `utils.entropy_coding`, each with a card."""
@@ -43,7 +43,7 @@ class CompressionRecipe:
         levels: of a weight on each side of zero; 1 is ternary.
         pruning: how it is trained while it is pruned; the sparsity rises during the first 70 % of the steps.
         tuning: how it is trained on with rounded weights.
-        teacher: name of the checkpoint whose answers to moved images it learns; "" for the labels.
+        teacher: name of the checkpoint whose answers to shifted images it learns; "" for the labels.
         seeds: which seeds are shipped.
     """
 
@@ -57,128 +57,94 @@ class CompressionRecipe:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-CNN = Recipe(epochs=16, batch_size=256, learning_rate=6e-3, weight_decay=0.01, warm_up=0.05, shift=1)
-CNN_TUNING = Recipe(epochs=12, batch_size=256, learning_rate=2e-3, warm_up=0.05, shift=1)
-MLP = Recipe(epochs=60, batch_size=256, learning_rate=3e-3, weight_decay=0.01, warm_up=0.05, shift=1)
-MLP_TUNING = Recipe(epochs=30, batch_size=256, learning_rate=2e-3, warm_up=0.05, shift=1)
+LENET5 = CompressionRecipe(
+    source="LeNet5",
+    arguments={"channels": (6, 20), "hidden": 64},
+    kept=0.15,
+    levels=3,
+    pruning=Recipe(epochs=16, batch_size=256, learning_rate=6e-3, weight_decay=0.01, warm_up=0.05, shift=1),
+    tuning=Recipe(epochs=12, batch_size=256, learning_rate=2e-3, warm_up=0.05, shift=1),
+    seeds=(0, 1, 2, 3, 4),
+)
+LENET300100 = CompressionRecipe(
+    source="LeNet300100",
+    arguments={"hidden": (200, 60)},
+    kept=0.042,
+    levels=3,
+    pruning=Recipe(epochs=60, batch_size=256, learning_rate=3e-3, weight_decay=0.01, warm_up=0.05, shift=1),
+    tuning=Recipe(epochs=30, batch_size=256, learning_rate=2e-3, warm_up=0.05, shift=1),
+    seeds=(0, 1, 2, 3, 4),
+)
 
-GOAL_SEEDS = (0, 1, 2, 3, 4)
 
-COMPRESSED = {
-    "LeNet5-3-kB": CompressionRecipe(
-        source="LeNet5",
-        arguments={"channels": (6, 20), "hidden": 64},
-        kept=0.15,
-        levels=3,
-        pruning=CNN,
-        tuning=CNN_TUNING,
-        seeds=GOAL_SEEDS,
+def _without_teacher(recipe: CompressionRecipe, *, shift: int) -> CompressionRecipe:
+    pruning = replace(recipe.pruning, shift=shift)
+    tuning = replace(recipe.tuning, shift=shift)
+    return replace(recipe, teacher="", pruning=pruning, tuning=tuning, seeds=(0, 1))
+
+
+SIZES = {
+    "LeNet5-1-kB": replace(LENET5, arguments={"channels": (4, 12), "hidden": 24}, kept=0.20, seeds=(0,)),
+    "LeNet5-2-kB": replace(LENET5, arguments={"channels": (6, 20), "hidden": 32}, kept=0.20, seeds=(0, 1, 2)),
+    "LeNet5-3-kB": LENET5,
+    "LeNet5-3-kB-labels": _without_teacher(LENET5, shift=1),
+    "LeNet5-3-kB-plain": _without_teacher(LENET5, shift=0),
+    "LeNet5-3-kB-long": replace(  # two and a half times the training
+        LENET5, pruning=replace(LENET5.pruning, epochs=40), tuning=replace(LENET5.tuning, epochs=30), seeds=(0, 1, 2)
     ),
-    "LeNet300100-7-kB": CompressionRecipe(
-        source="LeNet300100",
-        arguments={"hidden": (200, 60)},
-        kept=0.042,
-        levels=3,
-        pruning=MLP,
-        tuning=MLP_TUNING,
-        seeds=GOAL_SEEDS,
-    ),
+    "LeNet300100-3-kB": replace(LENET300100, arguments={"hidden": (100, 50)}, kept=0.03, seeds=(0,)),
+    "LeNet300100-7-kB": LENET300100,
+    "LeNet300100-7-kB-labels": _without_teacher(LENET300100, shift=1),
+    "LeNet300100-7-kB-plain": _without_teacher(LENET300100, shift=0),
 }
-"""By name without the seed. Everything in them was chosen on validation, with seed 0."""
+"""The recipes by name without the seed. Everything in them was chosen on validation, with seed 0."""
 
 GOALS = {"LeNet300100": "LeNet300100-7-kB", "LeNet5": "LeNet5-3-kB"}
-"""The recipe of each network that stands beside the published table."""
+"""Of each network the size that stands beside the published table."""
 
 CONTROLS = {model: {"labels": f"{name}-labels", "plain": f"{name}-plain"} for model, name in GOALS.items()}
-"""The same without a teacher, and without moved images either, as in the papers."""
-
-for _model, _name in GOALS.items():
-    _goal = replace(COMPRESSED[_name], teacher="", seeds=(0, 1))
-    COMPRESSED[CONTROLS[_model]["labels"]] = _goal
-    COMPRESSED[CONTROLS[_model]["plain"]] = replace(
-        _goal, pruning=replace(_goal.pruning, shift=0), tuning=replace(_goal.tuning, shift=0)
-    )
-
-_SIZES = {
-    "LeNet5-1-kB": ("LeNet5-3-kB", {"channels": (4, 12), "hidden": 24}, 0.20, (0,)),
-    "LeNet5-2-kB": ("LeNet5-3-kB", {"channels": (6, 20), "hidden": 32}, 0.20, (0, 1, 2)),
-    "LeNet300100-3-kB": ("LeNet300100-7-kB", {"hidden": (100, 50)}, 0.03, (0,)),
-}
-"""Further sizes: the recipe they share all else with, the widths, what is kept, the seeds."""
-
-for _name, (_like, _arguments, _kept, _seeds) in _SIZES.items():
-    COMPRESSED[_name] = replace(COMPRESSED[_like], arguments=_arguments, kept=_kept, seeds=_seeds)
-
-COMPRESSED["LeNet5-3-kB-long"] = replace(
-    COMPRESSED["LeNet5-3-kB"], pruning=replace(CNN, epochs=40), tuning=replace(CNN_TUNING, epochs=30), seeds=(0, 1, 2)
-)
-"""The same size with two and a half times the training."""
+"""The same without a teacher, and without shifted images either, as in the papers."""
 
 FRONTIER = {
     "LeNet300100": ("LeNet300100-3-kB", "LeNet300100-7-kB"),
     "LeNet5": ("LeNet5-1-kB", "LeNet5-2-kB", "LeNet5-3-kB", "LeNet5-3-kB-long"),
 }
-"""Of each network the recipes by size, from the smallest file to the largest."""
+"""Of each network the sizes, from the smallest file to the largest."""
 
 BIAS_LEVELS = 7
 
 
-def seeds_of(recipe: str) -> tuple[str, ...]:
-    """Return the names of the shipped files of a recipe, such as "LeNet5-3-kB-seed0", one for each seed."""
-    return tuple(f"{recipe}-seed{seed}" for seed in COMPRESSED[recipe].seeds)
+def seeds_of(size: str) -> tuple[str, ...]:
+    """Return the names of the shipped files of a size, such as "LeNet5-3-kB-seed0", one for each seed."""
+    return tuple(f"{size}-seed{seed}" for seed in SIZES[size].seeds)
 
 
-def compressed_names() -> tuple[str, ...]:
-    """Return the names of all shipped files."""
-    return tuple(name for recipe in COMPRESSED for name in seeds_of(recipe))
+RECIPES = {name: recipe for size, recipe in SIZES.items() for name in seeds_of(size)}
+
+MINUTES = dict.fromkeys(SIZES, 5)
 
 
 def load_compressed(name: str, *, folder: Path = FOLDER) -> bytes:
-    """Return the content of a shipped file, for `entropy_coding.decode_network`.
-
-    Raises:
-        CheckpointError: the file or its card is missing or damaged.
-    """
+    """Return the content of a shipped file, for `entropy_coding.decode_network`."""
     return read_checkpoint(folder, name, bytes, suffix=SUFFIX)
 
 
-def prune_narrow(recipe: CompressionRecipe, seed: int, train: Examples) -> nn.Module:
-    """Narrow the dense network and prune it while it trains; return it with zeros where nothing is kept."""
-    seed_everything(seed)
-    dense = load_checkpoint(recipe.source)
-    model = remove_channels(dense, kept_channels(dense, recipe.arguments)) if recipe.arguments else dense
-    model = model.to(pick_device(), memory_format=torch.channels_last)  # small convolutions are twice as fast so
-    training = replace(recipe.pruning, seed=seed)
-    steps = training.epochs * -(-len(train.labels) // training.batch_size)
-    pruner = GradualPruner(model, final=1 - recipe.kept, start=0, end=round(0.7 * steps), every=50)
-    _train(model, train, training, recipe.teacher, after_step=pruner)
-    return model
+def needs(name: str) -> tuple[str, ...]:
+    """Return the checkpoints that `train(name)` loads."""
+    recipe = RECIPES[name]
+    return tuple(dict.fromkeys(source for source in (recipe.source, recipe.teacher) if source))
 
 
-def tune_levels(
-    recipe: CompressionRecipe, model: nn.Module, seed: int, train: Examples, validation: Examples
-) -> nn.Module:
-    """Train the pruned network on with rounded weights and biases; return it, its best epoch by validation."""
-    shared = share_levels(model, levels=recipe.levels, bias_levels=BIAS_LEVELS)
-    _train(shared, train, replace(recipe.tuning, seed=seed + 100), recipe.teacher, validation=validation)
-    return shared
+def train(name: str) -> dict[str, object]:
+    """Make one compressed network, write its file and card; return what the card says.
 
-
-def train_compressed_checkpoint(name: str) -> dict[str, object]:
-    """Make one compressed network, write its file and card; of a goal's seed 0 also the pruned float network.
-
-    The epoch is chosen on validation; the test split is looked at once, for the card, by the decoded network.
-
-    Returns:
-        What the card says beside the digest: recipe, seed, non-zeros, accuracies, versions.
-
-    Raises:
-        ValueError: there is no recipe of that name.
+    Of a goal's seed 0 the pruned float network is written too. The epoch is chosen on validation; the test split is
+    looked at once, for the card, by the decoded network.
     """
-    if name not in compressed_names():
-        raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(compressed_names())}")
-    size, seed = name.rsplit("-seed", 1)
-    recipe, seed, splits = COMPRESSED[size], int(seed), load()
+    recipe = RECIPES[name]
+    size, _, seed = name.rpartition("-seed")
+    seed = int(seed)
+    splits = load()
     pruned = prune_narrow(recipe, seed, splits.train)
     about = {"source": recipe.source, "arguments": dict(recipe.arguments), "seed": seed, "recipe": asdict(recipe)}
     if seed == 0 and size in GOALS.values():
@@ -199,17 +165,39 @@ def train_compressed_checkpoint(name: str) -> dict[str, object]:
     return about
 
 
-def _train(
-    model: nn.Module, train: Examples, training: Recipe, teacher: str, *, validation=None, after_step=None
-) -> None:
+def prune_narrow(recipe: CompressionRecipe, seed: int, examples: Examples) -> nn.Module:
+    """Narrow the dense network and prune it while it trains; return it with zeros where nothing is kept."""
+    seed_everything(seed)
+    dense = load_checkpoint(recipe.source)
+    model = remove_channels(dense, kept_channels(dense, recipe.arguments)) if recipe.arguments else dense
+    model = model.to(pick_device(), memory_format=torch.channels_last)  # small convolutions are twice as fast so
+    training = replace(recipe.pruning, seed=seed)
+    end = round(0.7 * training.steps(len(examples.images)))
+    pruner = GradualPruner(model, final=1 - recipe.kept, start=0, end=end, every=50)
+    data, loss = _training_data(recipe.teacher, training, examples)
+    fit(model, data, training, loss=loss, after_step=pruner)
+    return model
+
+
+def tune_levels(
+    recipe: CompressionRecipe, model: nn.Module, seed: int, examples: Examples, validation: Examples
+) -> nn.Module:
+    """Train the pruned network on with rounded weights and biases; return it, its best epoch by validation."""
+    shared = share_levels(model, levels=recipe.levels, bias_levels=BIAS_LEVELS)
+    training = replace(recipe.tuning, seed=seed + 100)
+    data, loss = _training_data(recipe.teacher, training, examples)
+    fit(shared, data, training, loss=loss, validation=validation)
+    return shared
+
+
+def _training_data(teacher: str, training: Recipe, examples: Examples) -> tuple[Examples | ShiftedAnswers, Loss]:
+    """Return what is learned from and the loss that goes with it: the teacher's answers or, without one, the labels."""
     if teacher:
-        answers = _answers(teacher, training.shift)
-        follow_moved_answers(model, train.images, answers, training, validation, after_step=after_step)
-    else:
-        fit(model, train, training, validation=validation, after_step=after_step)
+        return _answers(teacher, training.shift), follow_answers
+    return examples, cross_entropy
 
 
 @functools.lru_cache(maxsize=1)
-def _answers(teacher: str, distance: int) -> torch.Tensor:
+def _answers(teacher: str, distance: int) -> ShiftedAnswers:
     network = load_checkpoint(teacher).to(pick_device())
-    return moved_answers(network, load().train.images, distance).cpu()
+    return shifted_answers(network, load().train.images, distance)

@@ -1,4 +1,6 @@
-"""How the networks in `data/checkpoints/` were trained; `make checkpoints` trains them again."""
+"""How the dense networks in `data/checkpoints/` were trained; every notebook uses them."""
+
+from dataclasses import asdict
 
 from torch import nn
 
@@ -6,6 +8,8 @@ from utils.datasets import Splits, load
 from utils.environment import library_versions, pick_device, seed_everything
 from utils.models import build, save_checkpoint
 from utils.training import History, Recipe, evaluate, fit
+
+NOTEBOOK = "all"
 
 SEED = 0
 
@@ -19,34 +23,31 @@ RECIPES = {
 }
 """Learning rate, weight decay and epochs were chosen on the validation split."""
 
-PROMISED_ACCURACY = {"LiteNetMLP": 0.980, "LiteNetCNN": 0.990, "LeNet300100": 0.984, "LeNet5": 0.992}
-"""What the shipped checkpoints reach at least on the test split."""
+MINUTES = {"LiteNetMLP": 2, "LiteNetCNN": 3, "LeNet300100": 3, "LeNet5": 8, "SmallResNet": 4, "SmallDepthwiseNet": 3}
 
 
-def train_checkpoint(name: str) -> dict[str, object]:
-    """Train one network of the course by its recipe and write its checkpoint and card.
+def needs(name: str) -> tuple[str, ...]:
+    """Return the checkpoints that `train(name)` loads: none."""
+    return ()
+
+
+def train(name: str) -> dict[str, object]:
+    """Train one network of the course by its recipe, write its checkpoint and card, and return what the card says.
 
     The epoch is chosen on validation; the test split is looked at once, for the card.
-
-    Returns:
-        What the card says beside the digest: seed, epochs, accuracies, versions.
-
-    Raises:
-        ValueError: there is no recipe of that name.
     """
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(RECIPES)}")
-    recipe, splits = RECIPES[name], load()
+    recipe = RECIPES[name]
+    splits = load()
     seed_everything(SEED)
     model = build(name).to(pick_device())
     history = fit(model, splits.train, recipe, validation=splits.validation)
-    about = {"seed": SEED, "recipe": {**vars(recipe)}, **how_it_went(model, history, splits)}
+    about = {"seed": SEED, "recipe": asdict(recipe), **training_facts(model, history, splits)}
     save_checkpoint(model, name, **about)
     return about
 
 
-def how_it_went(model: nn.Module, history: History, splits: Splits) -> dict[str, object]:
-    """Return what every card says of a training: the epoch chosen on validation, both accuracies, the versions."""
+def training_facts(model: nn.Module, history: History, splits: Splits) -> dict[str, object]:
+    """Return what a card says of a training: the epoch chosen on validation, both accuracies, the versions."""
     return {
         "best_epoch": history.best_epoch + 1,
         "validation_accuracy": history.validation_accuracy[history.best_epoch],

@@ -1,20 +1,23 @@
 """How the quantized networks in `data/checkpoints/` were made, for notebook 10: long quantization-aware training.
 
-Each entry of `QUANTIZED` is trained through its quantizers and stored as it is deployed: integers packed to their bits,
-and a scale for each output channel. To make one again: `train_quantized_checkpoint("LiteNetCNN-ternary")`.
+Each is trained through its quantizers and stored as it is deployed: integers packed to their bits, and a scale for each
+output channel.
 """
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torch import nn
 
+from utils.checkpoint_files import CHECKPOINTS, checkpoint_card
 from utils.datasets import load
 from utils.environment import library_versions, pick_device, seed_everything
-from utils.models import CHECKPOINTS, LeNet300100, LiteNetCNN, NormedMLP, load_checkpoint, save_checkpoint
+from utils.models import LeNet300100, LiteNetCNN, NormedMLP, load_checkpoint, save_checkpoint
 from utils.qat import BinaryWeight, LearnedScale, Quantizer, TernaryWeight, calibrate, clip_weights, convert, prepare
 from utils.training import Recipe, cross_entropy, distillation, evaluate, fit
+
+NOTEBOOK = "10"
 
 SEED = 0
 
@@ -75,7 +78,7 @@ def binary_mlp() -> NormedMLP:
     return network
 
 
-QUANTIZED = {
+RECIPES = {
     "LiteNetCNN-4-bit": QuantizedRecipe(
         network=LiteNetCNN,
         source="LiteNetCNN",
@@ -110,44 +113,41 @@ QUANTIZED = {
         clip=1.0,
     ),
 }
-"""The shipped networks by name. Learning rates and epochs were chosen on validation."""
+"""Learning rates and epochs were chosen on validation."""
+
+MINUTES = {"LiteNetCNN-4-bit": 3, "LiteNetCNN-ternary": 5, "LeNet300100-ternary": 5, "NormedMLP-binary": 10}
 
 
 def quantized_form(name: str) -> nn.Module:
-    """Return a network of the form that is stored under `name`, not filled yet, to load the checkpoint into.
-
-    Raises:
-        ValueError: there is no recipe of that name.
-    """
-    recipe = _recipe(name)
+    """Return a network of the form that is stored under `name`, not filled yet, to load the checkpoint into."""
+    recipe = RECIPES[name]
     return convert(prepare(recipe.network(), weight=recipe.weight, activation=recipe.activation))
 
 
 def load_quantized_checkpoint(name: str) -> nn.Module:
     """Load a shipped quantized network: packed integers, evaluation mode.
 
-    Raises:
-        ValueError: there is no recipe of that name.
-        CheckpointError: see `models.load_checkpoint`.
-
     >>> load_quantized_checkpoint("LiteNetCNN-ternary").conv1.weight_integers().unique().tolist()
     [-1, 0, 1]
     """
+    checkpoint_card(name, folder=FOLDER)  # first: it names an unknown checkpoint, and those that there are
     return load_checkpoint(name, model=quantized_form(name), folder=FOLDER)
 
 
-def train_quantized_checkpoint(name: str) -> dict[str, object]:
-    """Train a network by its recipe, convert it to integers, write its checkpoint and card.
+def needs(name: str) -> tuple[str, ...]:
+    """Return the checkpoints that `train(name)` loads."""
+    recipe = RECIPES[name]
+    return tuple(dict.fromkeys(source for source in (recipe.source, recipe.teacher) if source))
+
+
+def train(name: str) -> dict[str, object]:
+    """Train a network, convert it to integers, write its checkpoint and card, and return what the card says.
 
     The epoch is chosen on validation; the test split is looked at once, for the card, by the converted network.
-
-    Returns:
-        What the card says beside the digest: source, teacher, bits, seed, training, accuracies, versions.
-
-    Raises:
-        ValueError: there is no recipe of that name.
     """
-    recipe, splits, device = _recipe(name), load(), pick_device()
+    recipe = RECIPES[name]
+    splits = load()
+    device = pick_device()
     seed_everything(SEED)
     network = load_checkpoint(recipe.source) if recipe.source else recipe.network()
     model = prepare(network, weight=recipe.weight, activation=recipe.activation).to(device)
@@ -163,7 +163,7 @@ def train_quantized_checkpoint(name: str) -> dict[str, object]:
         "activation": None if recipe.activation is None else repr(recipe.activation()),
         "clip": recipe.clip,
         "seed": SEED,
-        "recipe": {**vars(recipe.training)},
+        "recipe": asdict(recipe.training),
         "best_epoch": history.best_epoch + 1,
         "validation_accuracy": evaluate(converted, splits.validation).accuracy,
         "test_accuracy": evaluate(converted, splits.test).accuracy,
@@ -171,9 +171,3 @@ def train_quantized_checkpoint(name: str) -> dict[str, object]:
     }
     save_checkpoint(converted, name, folder=FOLDER, **about)
     return about
-
-
-def _recipe(name: str) -> QuantizedRecipe:
-    if name not in QUANTIZED:
-        raise ValueError(f"there is no recipe for {name!r}; there are: {', '.join(QUANTIZED)}")
-    return QUANTIZED[name]

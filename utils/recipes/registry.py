@@ -1,0 +1,53 @@
+"""Every checkpoint in `data/checkpoints/` by name: the module that trains it, its notebook, and what it starts from."""
+
+from collections.abc import Iterable
+from types import ModuleType
+
+from utils.recipes import (
+    compressed,
+    dense,
+    gradually_pruned,
+    keras_mobilenet,
+    low_rank,
+    narrow,
+    narrow_from_scratch,
+    quantized,
+)
+
+MODULES = (dense, narrow, gradually_pruned, low_rank, quantized, keras_mobilenet, compressed, narrow_from_scratch)
+"""The modules of recipes; the dense networks come first, as the others start from them or learn from their answers.
+
+Each holds `NOTEBOOK`, the number of the notebook that uses it; `RECIPES`, by the name of the checkpoint; `MINUTES`, by
+that name without its seed, how long a training takes on two cores; `needs(name)`, the checkpoints that are loaded for
+it; and `train(name)`, which writes the checkpoint and returns what its card says.
+"""
+
+CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.RECIPES}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the names, each once, in an order in which what a training loads has been trained before.
+
+    >>> in_order(["LeNet300100-rank-21", "LeNet5"])
+    ['LeNet5', 'LeNet300100-rank-21']
+    """
+    wanted = set(names)
+    unknown = sorted(wanted - CHECKPOINTS.keys())
+    if unknown:
+        raise ValueError(f"there is no recipe for {unknown[0]!r}; there are: {', '.join(CHECKPOINTS)}")
+    return [name for name in CHECKPOINTS if name in wanted]
+
+
+def train(name: str) -> dict[str, object]:
+    """Train a checkpoint again, write its file and card, and return what the card says."""
+    (name,) = in_order([name])
+    return CHECKPOINTS[name].train(name)
+
+
+def listing() -> str:
+    """Return a table of all checkpoints as text: name, notebook, minutes of training, what is loaded for it."""
+    rows = [("checkpoint", "notebook", "minutes", "needs")]
+    for name, module in CHECKPOINTS.items():
+        minutes = module.MINUTES[name.partition("-seed")[0]]
+        rows.append((name, module.NOTEBOOK, str(minutes), ", ".join(module.needs(name)) or "-"))
+    return "\n".join(f"{name:<32}{notebook:<10}{minutes:>7}  {needs}" for name, notebook, minutes, needs in rows)
