@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from utils import onnx_export
 from utils.files import ROOT
@@ -125,28 +124,20 @@ def test_an_input_need_not_be_contiguous_or_detached(float_file, images):
     assert torch.equal(session(images.clone().requires_grad_()), session(images))
 
 
-@pytest.mark.parametrize("shape", [(1, 6, 6), (2, 1, 6, 5), (2, 2, 6, 6), (0, 1, 6, 6), (36,), ()])
+@pytest.mark.parametrize("shape", [(1, 6, 6), (2, 1, 6, 5), (0, 1, 6, 6), ()])
 def test_a_wrong_shape_is_named_with_the_right_one(float_file, shape):
     with pytest.raises(ValueError, match=r"tiny.onnx takes inputs of shape \(N, 1, 6, 6\)"):
         OnnxModel(float_file)(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.uint8, torch.int64])
-def test_a_wrong_dtype_is_named_with_the_remedy(float_file, dtype):
-    with pytest.raises(TypeError, match=r"float32, got torch\.\w+; convert it with \.float\(\)"):
-        OnnxModel(float_file)(torch.zeros(2, 1, 6, 6, dtype=dtype))
-
-
-def test_an_input_that_is_no_tensor(float_file, images):
-    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got ndarray"):
-        OnnxModel(float_file)(images.numpy())
+def test_a_wrong_dtype_is_named_with_the_remedy(float_file, images):
+    with pytest.raises(TypeError, match=r"float32, got Tensor of torch\.float64; convert it: \.float\(\)"):
+        OnnxModel(float_file)(images.double())
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(ExportError, match=r"no file none\.onnx; write one with export_onnx"):
         OnnxModel(tmp_path / "none.onnx")
-    with pytest.raises(ExportError, match="no file"):
-        OnnxModel(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", None], ids=["empty", "text", "cut"])
@@ -163,12 +154,6 @@ def test_a_damaged_file(float_file, tmp_path, images, content):
     assert not (tmp_path / "out.onnx").exists()
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True])
-def test_threads_are_a_positive_integer(float_file, threads):
-    with pytest.raises((TypeError, ValueError), match="threads"):
-        OnnxModel(float_file, threads=threads)
-
-
 def test_what_cannot_be_exported_says_so(images, tmp_path):
     class Undecided(nn.Module):
         def forward(self, x):
@@ -180,10 +165,6 @@ def test_what_cannot_be_exported_says_so(images, tmp_path):
         export_onnx(Tiny(), images, tmp_path / "no folder" / "net.onnx")
     with pytest.raises(TypeError, match="the class Tiny"):
         export_onnx(Tiny, images, tmp_path / "net.onnx")
-    with pytest.raises(ValueError, match="batch dimension"):
-        export_onnx(Tiny(), torch.zeros(3), tmp_path / "net.onnx")
-    with pytest.raises(TypeError, match="floating-point"):
-        export_onnx(Tiny(), torch.zeros(2, 1, 6, 6, dtype=torch.uint8), tmp_path / "net.onnx")
 
 
 # --- int8 in ONNX -----------------------------------------------------------------------------------------------------
@@ -195,8 +176,8 @@ def test_static_int8_is_near_the_network(tiny, images, float_file, tmp_path, per
     path = quantize_onnx_static(float_file, tmp_path / "q.onnx", [images], per_channel=per_channel, method=method)
     with torch.no_grad():
         wanted = tiny(images)
-    assert close(OnnxModel(path)(images), wanted, 0.05)
-    assert close(OnnxModel(path, optimized=False)(images), wanted, 0.05)
+    for optimized in (True, False):
+        assert close(OnnxModel(path, optimized=optimized)(images), wanted, 0.05)
     assert capfd.readouterr() == ("", "")
 
 
@@ -227,21 +208,21 @@ def test_ranges_can_be_given_and_min_max_ranges_change_nothing(float_file, int8_
     assert not close(clipped(images), given_ones(images), 0.05)
 
 
-def test_calibration_needs_batches_that_fit(float_file, tmp_path, images):
-    target = tmp_path / "q.onnx"
-    with pytest.raises(ValueError, match="calibration_batches is empty"):
-        quantize_onnx_static(float_file, target, [])
-    with pytest.raises(ValueError, match=r"shape \(N, 1, 6, 6\)"):
-        quantize_onnx_static(float_file, target, [torch.zeros(2, 1, 7, 7)])
-    with pytest.raises(ValueError, match="NaN"):
-        quantize_onnx_static(float_file, target, [images, images * math.nan])
-    with pytest.raises(ValueError, match="method must be one of minmax, percentile, entropy, got 'min-max'"):
-        quantize_onnx_static(float_file, target, [images], method="min-max")
-    with pytest.raises(ValueError, match="range of 'x'"):
-        quantize_onnx_static(float_file, target, [images], ranges={"x": (1.0, 0.0)})
-    with pytest.raises(ValueError, match=r"no activation 'y'"):
-        quantize_onnx_static(float_file, target, [images], ranges={"y": (0.0, 1.0)})
-    assert not target.exists()
+@pytest.mark.parametrize(
+    ("batches", "options", "message"),
+    [
+        ([], {}, "calibration_batches is empty"),
+        ([torch.zeros(2, 1, 7, 7)], {}, r"shape \(N, 1, 6, 6\)"),
+        ([torch.full((2, 1, 6, 6), math.nan)], {}, "NaN"),
+        ([torch.zeros(2, 1, 6, 6)], {"method": "min-max"}, "method must be one of minmax, percentile, entropy, got"),
+        ([torch.zeros(2, 1, 6, 6)], {"ranges": {"x": (1.0, 0.0)}}, "range of 'x'"),
+        ([torch.zeros(2, 1, 6, 6)], {"ranges": {"y": (0.0, 1.0)}}, "no activation 'y'"),
+    ],
+)
+def test_a_calibration_that_cannot_be_right(float_file, tmp_path, batches, options, message):
+    with pytest.raises(ValueError, match=message):
+        quantize_onnx_static(float_file, tmp_path / "q.onnx", batches, **options)
+    assert not (tmp_path / "q.onnx").exists()
 
 
 # --- batch norms folded away ------------------------------------------------------------------------------------------
@@ -249,11 +230,12 @@ def test_calibration_needs_batches_that_fit(float_file, tmp_path, images):
 
 @given(seed=st.integers(0, 10_000), biased=st.booleans(), affine=st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_folding_equals_pytorchs_own(seed, biased, affine):
+def test_a_folded_layer_answers_as_the_layer_and_its_norm(seed, biased, affine):
     torch.manual_seed(seed)
-    for layer, norm, x, oracle in (
-        (nn.Conv2d(3, 5, 3, bias=biased), nn.BatchNorm2d(5, affine=affine), torch.randn(2, 3, 4, 4), fuse_conv_bn_eval),
-        (nn.Linear(4, 6, bias=biased), nn.BatchNorm1d(6, affine=affine), torch.randn(3, 4), fuse_linear_bn_eval),
+    for layer, norm, x in (
+        (nn.Conv2d(3, 5, 3, bias=biased), nn.BatchNorm2d(5, affine=affine), torch.randn(2, 3, 4, 4)),
+        (nn.Conv1d(3, 5, 3, bias=biased), nn.BatchNorm1d(5, affine=affine), torch.randn(2, 3, 4)),
+        (nn.Linear(4, 6, bias=biased), nn.BatchNorm1d(6, affine=affine), torch.randn(3, 4)),
     ):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.1, 4.0)
@@ -262,9 +244,6 @@ def test_folding_equals_pytorchs_own(seed, biased, affine):
         assert isinstance(folded[1], nn.Identity)
         with torch.no_grad():
             assert close(folded(x), network(x))
-            if affine:
-                for ours, theirs in zip(folded[0].parameters(), oracle(layer, norm).parameters(), strict=True):
-                    assert close(ours, theirs)
 
 
 @pytest.mark.parametrize("network", [SmallResNet(4), SmallDepthwiseNet(4)], ids=["residual", "depthwise"])
@@ -303,6 +282,13 @@ def test_a_norm_stays_where_folding_would_be_wrong():
         assert any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
 
 
+def test_folding_leaves_every_mode_and_what_is_trained_as_it_was():
+    network = nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.BatchNorm1d(6).eval())
+    folded = fold_batch_norm(network)
+    assert [module.training for module in folded.modules()] == [module.training for module in network.modules()]
+    assert all(parameter.requires_grad for parameter in folded.parameters())
+
+
 def test_folding_needs_a_network_that_can_be_traced():
     class Undecided(nn.Module):
         def forward(self, x):
@@ -310,8 +296,6 @@ def test_folding_needs_a_network_that_can_be_traced():
 
     with pytest.raises(ExportError, match="Undecided cannot be traced"):
         fold_batch_norm(Undecided())
-    with pytest.raises(TypeError):
-        fold_batch_norm("SmallResNet")
 
 
 # --- the compiler -----------------------------------------------------------------------------------------------------
@@ -340,13 +324,6 @@ def test_without_pythons_headers_it_says_so(monkeypatch, tmp_path, tiny, images)
         compiled(tiny, images)
 
 
-def test_compiling_wants_a_network_and_a_batch(images):
-    with pytest.raises(TypeError, match="model must be"):
-        compiled("tiny", images)
-    with pytest.raises(ValueError, match="batch dimension"):
-        compiled(Tiny(), torch.zeros(3))
-
-
 def test_pt2e_quantizes_without_a_compiler(tiny, images, no_compiler, capfd):
     quantized = pt2e_int8(tiny, [images[:4], images[4:]])
     with torch.no_grad():
@@ -357,8 +334,6 @@ def test_pt2e_quantizes_without_a_compiler(tiny, images, no_compiler, capfd):
     assert capfd.readouterr() == ("", "")
     with pytest.raises(ValueError, match="takes inputs of shape"):
         quantized(torch.zeros(2, 1, 5, 5))
-    with pytest.raises(ValueError, match="calibration_batches is empty"):
-        pt2e_int8(tiny, [])
 
 
 @pytest.mark.slow
@@ -369,7 +344,5 @@ def test_compiled_int8_equals_its_graph_for_any_batch(tiny, images, capfd):
     for batch in (1, 3, 8):
         assert close(fast.eval()(images[:batch]), quantized(images[:batch]), 0.02)
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(TypeError, match="float32"):
-        fast(images.double())
     with pytest.raises(ValueError, match="takes inputs of shape"):
         fast(torch.zeros(3, 1, 7, 6))

@@ -15,54 +15,54 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from utils.input_validation import require_int, require_module, require_tensor
+from utils.models import evaluating
 
 if TYPE_CHECKING:
     import onnx
 
-METHODS = ("minmax", "percentile", "entropy")
-"""How ONNX Runtime can choose the range of an activation from what calibration saw."""
+METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+"""How ONNX Runtime can choose the range of an activation from what calibration saw, and its own name for that."""
 
 
 class ExportError(RuntimeError):
-    """A file is no network that ONNX Runtime can run, or a network has no form outside of PyTorch."""
+    """ONNX Runtime cannot run a file, or a network cannot be written to one."""
 
 
 class CompilerUnavailableError(RuntimeError):
     """There is no C++ compiler, or no Python headers for it, so nothing can be compiled on this machine."""
 
 
+# --- ONNX files -------------------------------------------------------------------------------------------------------
+
+
 def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Path:
-    """Write a network to one ONNX file, in evaluation mode, for any batch size.
+    """Write a network to one ONNX file, in evaluation mode, for any batch size; return the path.
 
     The exporter traces the network once (`torch.export`) and folds each batch norm into the convolution in front of it.
     What it notes about every operation, lines of source with their paths among it, is removed: it is no part of the
     network, differs between machines, and can take more bytes than the weights of a small network.
 
     Args:
-        model: the network; its mode is restored afterwards.
+        model: the network; a copy of it is traced.
         example: one input or more, of shape (N, ...); only its shape behind N and its dtype matter.
         path: where to write.
 
-    Returns:
-        The path.
-
     Raises:
-        TypeError, ValueError: `model` is no network or `example` no float tensor with a batch dimension.
         ExportError: the network cannot be traced, or the file not be written.
     """
     require_module("model", model)
-    path, example = Path(path), _require_batch("example", example)
-    two = torch.zeros(2, *example.shape[1:], dtype=example.dtype)  # a batch of 1 would be taken for a constant
-    copied = copy.deepcopy(model).cpu().eval()
+    path = Path(path)
     try:
         with quiet():
             torch.onnx.export(
-                copied,
-                (two,),
+                copy.deepcopy(model).cpu().eval(),
+                (_two_like(require_tensor("example", example)),),
                 path,
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -74,6 +74,10 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {reason}") from error
     return path
+
+
+def _two_like(example: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(2, *example.shape[1:], dtype=example.dtype)  # tracing would take a batch of 1 for a constant
 
 
 def _strip_notes(path: Path) -> None:
@@ -100,7 +104,6 @@ class OnnxModel(nn.Module):
 
     Raises:
         ExportError: the file is missing or damaged, or has another number of inputs or outputs.
-        TypeError, ValueError: `threads` is no positive integer.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 1, optimized: bool = True):
@@ -124,26 +127,27 @@ class OnnxModel(nn.Module):
             raise ExportError(
                 f"{self.path.name} is no ONNX file that ONNX Runtime can run; is it damaged? It says: {error}"
             ) from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs = self._session.get_inputs()
+        outputs = self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
             raise ExportError(f"{self.path.name} must have one float input and one output")
-        self._input, self._shape = inputs[0].name, ("N", *inputs[0].shape[1:])
-        self._outputs, self._run = [outputs[0].name], self._session.run
+        self.input_name = inputs[0].name
+        self._shape = tuple(inputs[0].shape[1:])
+        self._outputs = [outputs[0].name]
+        self._run = self._session.run
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the outputs.
-
-        Raises:
-            TypeError: `x` is no float32 tensor.
-            ValueError: it has another shape than the file asks for, or is an empty batch.
-        """
+        """Compute the outputs."""
         _require_input(self.path.name, x, self._shape)
-        (output,) = self._run(self._outputs, {self._input: x.detach().numpy()})
+        (output,) = self._run(self._outputs, {self.input_name: x.detach().numpy()})
         return torch.from_numpy(output)
 
     def extra_repr(self) -> str:
         """Name the file in the module's text."""
         return self.path.name
+
+
+# --- int8 in ONNX -----------------------------------------------------------------------------------------------------
 
 
 def quantize_onnx_static(
@@ -167,19 +171,13 @@ def quantize_onnx_static(
             saturates on x86 processors without VNNI, so that only with True the file is right on every machine.
         method: one of `METHODS`.
         ranges: lowest and highest value for some activations by name, instead of what `method` finds.
-
-    Raises:
-        TypeError, ValueError: no batches, an unknown method, a range that is none.
-        ExportError: `source` is missing or damaged.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
-    model = OnnxModel(source)  # tells a missing or damaged file
-    reader = _Reader(model, calibration_batches)
-    methods = dict(zip(METHODS, ("MinMax", "Percentile", "Entropy"), strict=True))
+    reader = _Reader(OnnxModel(source), calibration_batches)
     with tempfile.TemporaryDirectory() as folder, quiet():
         preprocessed = _preprocessed(source, folder)
         if unknown := (ranges or {}).keys() - _activations(onnx.load(preprocessed)):
@@ -194,7 +192,7 @@ def quantize_onnx_static(
             reduce_range=reduce_range,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=getattr(CalibrationMethod, methods[method]),
+            calibrate_method=getattr(CalibrationMethod, METHODS[method]),
             extra_options={"TensorQuantOverrides": _overrides(ranges or {})},
         )
     return Path(target)
@@ -212,27 +210,22 @@ def activation_ranges(
 
     Returns:
         A range for each float value that flows between two operations, the input and the output included.
-
-    Raises:
-        TypeError, ValueError: no batches, or none that fit.
-        ExportError: `source` is missing or damaged.
     """
     import onnx
     import onnxruntime
 
-    model = OnnxModel(source)  # tells a missing or damaged file
-    reader = _Reader(model, batches)
+    reader = _Reader(OnnxModel(source), batches)
     with tempfile.TemporaryDirectory() as folder, quiet():
         graph_model = onnx.load(_preprocessed(source, folder))
     outputs = {value.name for value in graph_model.graph.output}
-    names = sorted(_activations(graph_model) - {model._input})
+    names = sorted(_activations(graph_model) - {reader.input_name})
     for name in names:
         if name not in outputs:
             graph_model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(graph_model.SerializeToString(), providers=["CPUExecutionProvider"])
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in (model._input, *names)}
-    while (feed := reader.get_next()) is not None:
-        found = {**feed, **dict(zip(names, session.run(names, feed), strict=True))}
+    seen: dict[str, list[torch.Tensor]] = {name: [] for name in (reader.input_name, *names)}
+    for feed in iter(reader.get_next, None):
+        found = feed | dict(zip(names, session.run(names, feed), strict=True))
         for name, values in seen.items():
             values.append(torch.from_numpy(found[name]).flatten())
     chosen = {name: choose(torch.cat(values)) for name, values in seen.items()}
@@ -240,19 +233,64 @@ def activation_ranges(
 
 
 def quantize_onnx_dynamic(source: str | Path, target: str | Path, *, per_channel: bool = False) -> Path:
-    """Quantize the weights of an ONNX file to uint8; the ranges of the activations are found anew for each input.
-
-    Raises:
-        ExportError: `source` is missing or damaged.
-    """
+    """Quantize the weights of an ONNX file to uint8; the ranges of the activations are found anew for each input."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    OnnxModel(source)  # tells a missing or damaged file
+    OnnxModel(source)  # raises ExportError if the file is missing or damaged
     with tempfile.TemporaryDirectory() as folder, quiet():
         quantize_dynamic(
             _preprocessed(source, folder), Path(target), per_channel=per_channel, weight_type=QuantType.QUInt8
         )
     return Path(target)
+
+
+class _Reader:
+    """Gives the calibration batches one by one, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, model: OnnxModel, batches: Iterable[torch.Tensor]):
+        self.input_name = model.input_name
+        batches = _calibration_batches(batches)
+        model(batches[0])  # raises if the shape or the dtype is wrong
+        self._left = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self._left, None)
+        return None if batch is None else {self.input_name: batch.detach().cpu().numpy()}
+
+
+def _calibration_batches(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    batches = [require_tensor("a calibration batch", batch) for batch in batches]
+    if not batches:
+        raise ValueError("calibration_batches is empty: the ranges of the activations need at least one batch")
+    return batches
+
+
+def _overrides(ranges: Mapping[str, tuple[float, float]]) -> dict[str, list[dict]]:
+    """Write ranges the way ONNX Runtime takes them."""
+    for name, (low, high) in ranges.items():
+        if not low <= high:
+            raise ValueError(f"the range of {name!r} must be (lowest, highest), got ({low}, {high})")
+    return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
+
+
+def _activations(model: "onnx.ModelProto") -> set[str]:
+    """Return the names of the float values that flow through the graph, the input and the output included."""
+    graph, float_type = model.graph, 1  # onnx.TensorProto.FLOAT
+    described = (*graph.input, *graph.output, *graph.value_info)
+    floats = {value.name for value in described if value.type.tensor_type.elem_type == float_type}
+    return floats & ({name for node in graph.node for name in node.output} | {value.name for value in graph.input})
+
+
+def _preprocessed(source: str | Path, folder: str) -> Path:
+    """Write the graph with its shapes inferred and its constants folded, as quantization wants it; return the path."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    path = Path(folder) / "preprocessed.onnx"
+    quant_pre_process(Path(source), path)
+    return path
+
+
+# --- compiled networks ------------------------------------------------------------------------------------------------
 
 
 def compiler_available() -> bool:
@@ -278,16 +316,12 @@ class CompiledModel(nn.Module):
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]):
         super().__init__()
-        self._function, self._shape = (function,), shape  # in a tuple: not a part that train() and eval() reach
+        self._function = (function,)  # in a tuple: not a part that train() and eval() reach
+        self._shape = shape
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the outputs for a float32 tensor of shape (N, ...).
-
-        Raises:
-            TypeError: `x` is no float32 tensor.
-            ValueError: it has another shape behind N than what was compiled, or is an empty batch.
-        """
-        _require_input("the compiled network", x, ("N", *self._shape[1:]))
+        """Compute the outputs for a float32 tensor of shape (N, ...)."""
+        _require_input("the compiled network", x, self._shape[1:])
         if x.shape == self._shape:
             return self._call(x)
         size = self._shape[0]
@@ -311,10 +345,8 @@ def compiled(model: nn.Module, example: torch.Tensor, *, freezing: bool = True) 
 
     Raises:
         CompilerUnavailableError: there is no compiler, see `compiler_available`, or it fails.
-        TypeError, ValueError: `model` is no network or `example` no float tensor with a batch dimension.
     """
     require_module("model", model)
-    example = _require_batch("example", example)
     if not compiler_available():
         raise CompilerUnavailableError(
             "torch.compile needs a C++ compiler and Python's headers, and finds none; "
@@ -341,7 +373,8 @@ class Pt2eModel(nn.Module):
 
     def __init__(self, graph_module: nn.Module, shape: tuple[int, ...]):
         super().__init__()
-        self._graph, self._shape = (graph_module,), shape  # in a tuple: an exported graph refuses train() and eval()
+        self._graph = (graph_module,)  # in a tuple: an exported graph refuses train() and eval()
+        self._shape = shape
 
     @property
     def graph_module(self) -> nn.Module:
@@ -350,7 +383,7 @@ class Pt2eModel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the outputs for a float32 tensor of shape (N, ...)."""
-        _require_input("the quantized network", x, ("N", *self._shape[1:]))
+        _require_input("the quantized network", x, self._shape[1:])
         with torch.no_grad():
             return self.graph_module(x)
 
@@ -366,35 +399,33 @@ def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor], *, 
         calibration_batches: float tensors of the training split; they decide the ranges of the activations.
         reduce_range: activations of 7 bits, so that no sum of two products exceeds 16 bits; see
             `quantize_onnx_static`, which takes the bit from the weights instead.
-
-    Raises:
-        TypeError, ValueError: no network, or no batches of float tensors.
-        ExportError: the network cannot be traced.
     """
-    require_module("model", model)
-    batches = [_require_batch("a calibration batch", batch) for batch in calibration_batches]
-    if not batches:
-        raise ValueError(_NO_BATCHES)
+    batches = _calibration_batches(calibration_batches)
     with quiet():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-        two = torch.zeros(2, *batches[0].shape[1:])
-        batch = torch.export.Dim("batch", min=1, max=2**16)
-        try:
-            exported = torch.export.export(copy.deepcopy(model).eval(), (two,), dynamic_shapes=({0: batch},))
-        except Exception as error:  # tracing runs the network's own code
-            raise ExportError(f"{type(model).__name__} cannot be exported: {error}") from error
         quantizer = x86.X86InductorQuantizer()
         quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
-        prepared = prepare_pt2e(exported.module(), quantizer)
+        prepared = prepare_pt2e(exported_graph(model, batches[0]), quantizer)
         with torch.no_grad():
             for images in batches:
                 prepared(images)
-        return Pt2eModel(convert_pt2e(prepared), tuple(two.shape))
+        return Pt2eModel(convert_pt2e(prepared), tuple(batches[0].shape))
 
 
-_NO_BATCHES = "calibration_batches is empty: the ranges of the activations need at least one batch"
+def exported_graph(model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
+    """Return a network in evaluation mode as the graph that torchao works on, for batches of any size up to 2^16."""
+    require_module("model", model)
+    batch = torch.export.Dim("batch", min=1, max=2**16)
+    try:
+        exported = torch.export.export(copy.deepcopy(model).eval(), (_two_like(example),), dynamic_shapes=({0: batch},))
+    except Exception as error:  # tracing runs the network's own code
+        raise ExportError(f"{type(model).__name__} cannot be exported: {error}") from error
+    return exported.module()
+
+
+# --- batch norms folded away ------------------------------------------------------------------------------------------
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -408,12 +439,12 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     batch norm that follows no such layer, or one whose output is read elsewhere too, stays.
 
     Raises:
-        TypeError: `model` is no network.
         ExportError: the network cannot be traced by `torch.fx`.
     """
-    folded = copy.deepcopy(require_module("model", model)).eval()
+    folded = copy.deepcopy(require_module("model", model))
     try:
-        graph = torch.fx.symbolic_trace(folded).graph
+        with evaluating(folded):
+            graph = torch.fx.symbolic_trace(folded).graph
     except Exception as error:  # tracing runs the network's own code
         raise ExportError(f"{type(model).__name__} cannot be traced, so its layers are not known: {error}") from error
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
@@ -421,90 +452,35 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         front = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(front, torch.fx.Node) or front.op != "call_module" or len(front.users) != 1:
             continue
-        layer, norm = folded.get_submodule(front.target), folded.get_submodule(node.target)
+        layer = folded.get_submodule(front.target)
+        norm = folded.get_submodule(node.target)
         once = calls.count(front.target) == calls.count(node.target) == 1
         if once and isinstance(norm, _NORMS) and isinstance(layer, _FOLDABLE) and norm.track_running_stats:
-            _fold(layer, norm)
-            folded.set_submodule(str(node.target), nn.Identity())
-    return folded.train(model.training)
+            # for linear layers too: fuse_linear_bn_weights fails without gamma and beta
+            layer.weight, layer.bias = fuse_conv_bn_weights(
+                layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            layer.bias.requires_grad_()  # where there was none, PyTorch's would not learn
+            folded.set_submodule(str(node.target), nn.Identity().train(norm.training))
+    return folded
 
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
-def _fold(layer: nn.Module, norm: nn.Module) -> None:
-    """Fold `norm` into `layer`, in place."""
-    with torch.no_grad():
-        gamma = torch.ones_like(norm.running_var) if norm.weight is None else norm.weight
-        beta = torch.zeros_like(norm.running_mean) if norm.bias is None else norm.bias
-        factor = gamma / torch.sqrt(norm.running_var + norm.eps)  # (channels,)
-        bias = torch.zeros_like(norm.running_mean) if layer.bias is None else layer.bias
-        layer.bias = nn.Parameter((bias - norm.running_mean) * factor + beta)
-        layer.weight = nn.Parameter(layer.weight * factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+# --- for all of these -------------------------------------------------------------------------------------------------
 
 
-class _Reader:
-    """Gives the calibration batches one by one, as ONNX Runtime's calibration asks for them."""
-
-    def __init__(self, model: OnnxModel, batches: Iterable[torch.Tensor]):
-        self._name = model._input
-        self._batches = [require_tensor("a calibration batch", batch) for batch in batches]
-        if not self._batches:
-            raise ValueError(_NO_BATCHES)
-        model(self._batches[0])  # tells a wrong shape or dtype
-        self._left = iter(self._batches)
-
-    def get_next(self) -> dict | None:
-        batch = next(self._left, None)
-        return None if batch is None else {self._name: batch.detach().cpu().numpy()}
-
-
-def _overrides(ranges: Mapping[str, tuple[float, float]]) -> dict[str, list[dict]]:
-    """Write ranges the way ONNX Runtime takes them."""
-    import numpy as np
-
-    for name, (low, high) in ranges.items():
-        if not low <= high:
-            raise ValueError(f"the range of {name!r} must be (lowest, highest), got ({low}, {high})")
-    return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
-
-
-def _activations(model: "onnx.ModelProto") -> set[str]:
-    """Return the names of the float values that flow through the graph, the input and the output included."""
-    graph, float_type = model.graph, 1  # onnx.TensorProto.FLOAT
-    described = (*graph.input, *graph.output, *graph.value_info)
-    floats = {value.name for value in described if value.type.tensor_type.elem_type == float_type}
-    return floats & ({name for node in graph.node for name in node.output} | {value.name for value in graph.input})
-
-
-def _preprocessed(source: str | Path, folder: str) -> Path:
-    """Write the graph with its shapes inferred and its constants folded, as quantization wants it; return the path."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    path = Path(folder) / "preprocessed.onnx"
-    quant_pre_process(Path(source), path)
-    return path
-
-
-def _require_batch(name: str, value: object) -> torch.Tensor:
-    if require_tensor(name, value).ndim < 2:
-        raise ValueError(f"{name} must have a batch dimension and at least one more, got {tuple(value.shape)}")
-    return value
-
-
-def _require_input(whose: str, x: object, wanted: tuple) -> None:
-    """Check that `x` is a float32 tensor on the CPU of the wanted shape, whose first size may be any of at least 1."""
-    if isinstance(x, torch.Tensor) and x.dtype == torch.float32 and x.shape[1:] == wanted[1:] and len(x) and x.is_cpu:
-        return  # this comes before every call and is timed with it
-    if not isinstance(x, torch.Tensor):
-        raise TypeError(f"x must be a torch.Tensor, got {type(x).__name__}")
+def _require_input(whose: str, x: torch.Tensor, shape: tuple) -> None:
+    """Check that `x` is a float32 tensor on the CPU of shape (N, *shape), N at least 1; timed with every call."""
     if x.dtype != torch.float32:
-        raise TypeError(f"x must be float32, got {x.dtype}; convert it with .float()")
-    if not x.is_cpu:
-        raise ValueError(f"x must be on the CPU, got {x.device}; move it with .cpu()")
-    shape = ", ".join(map(str, wanted))
-    raise ValueError(f"{whose} takes inputs of shape ({shape}), N at least 1, got {tuple(x.shape)}")
+        raise TypeError(f"{whose} takes a Tensor of float32, got {type(x).__name__} of {x.dtype}; convert it: .float()")
+    if x.shape[1:] != shape or not len(x) or not x.is_cpu:
+        wanted = ", ".join(map(str, ("N", *shape)))
+        raise ValueError(
+            f"{whose} takes inputs of shape ({wanted}) on the CPU, N at least 1, got {tuple(x.shape)} on {x.device}"
+        )
 
 
 @contextlib.contextmanager

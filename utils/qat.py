@@ -14,52 +14,40 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.bit_packing import pack, unpack
-from utils.input_validation import require_int, require_module, require_number, require_tensor
-from utils.onnx_export import export_onnx, quiet
-from utils.quantization import binary, integer_range, parameters_for, parameters_from_range
+from utils.input_validation import require_module, require_tensor
+from utils.models import evaluating
+from utils.onnx_export import export_onnx, exported_graph, quiet
+from utils.quantization import SMALLEST_SCALE, binary, integer_range, parameters_for, parameters_from_range
 
 # --- the straight-through estimator -----------------------------------------------------------------------------------
 
 
-def clip_weights(model: nn.Module, limit: float) -> Callable[[int], None]:
-    """Return a hook for `training.fit` that holds every weight matrix and kernel in [-limit, limit].
-
-    Beyond the limit a weight would take ever longer to change its sign (BinaryConnect, section 2.4).
-
-    >>> layer = nn.Linear(2, 2)
-    >>> _ = nn.init.constant_(layer.weight, 3.0)
-    >>> clip_weights(layer, 1.0)(0)
-    >>> layer.weight.tolist()
-    [[1.0, 1.0], [1.0, 1.0]]
-    """
-    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-
-    @torch.no_grad()
-    def clip(_step: int) -> None:
-        for weight in weights:
-            weight.clamp_(-limit, limit)
-
-    return clip
-
-
-class _RoundStraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(_context, x: torch.Tensor) -> torch.Tensor:
-        return x.round()
-
-    @staticmethod
-    def backward(_context, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient
-
-
-class _ReplaceStraightThrough(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(_context, _x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return value.clone()
+        return value.clone()  # autograd wants a new tensor
 
     @staticmethod
     def backward(_context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         return gradient, None
+
+
+def straight_through(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return `value`, exactly, with the gradient that `x` would have had: d value / d x is taken to be 1.
+
+    The usual x + (value - x).detach() is off in the last digits.
+
+    Args:
+        x: what is learnt.
+        value: what the network computes with instead, of the same shape, such as the signs of `x`.
+
+    >>> x = torch.tensor([-0.2, 0.7], requires_grad=True)
+    >>> y = straight_through(x, x.sign())
+    >>> y.sum().backward()
+    >>> y.tolist(), x.grad.tolist()
+    ([-1.0, 1.0], [1.0, 1.0])
+    """
+    return _StraightThrough.apply(x, value)
 
 
 def round_straight_through(x: torch.Tensor) -> torch.Tensor:
@@ -71,28 +59,7 @@ def round_straight_through(x: torch.Tensor) -> torch.Tensor:
     >>> y.tolist(), x.grad.tolist()
     ([0.0, 2.0], [1.0, 1.0])
     """
-    return _RoundStraightThrough.apply(x)
-
-
-def straight_through(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return `value`, exactly, with the gradient that `x` would have had: d value / d x is taken to be 1.
-
-    Args:
-        x: what is learnt.
-        value: what the network computes with instead, of the same shape, such as the signs of `x`.
-
-    Raises:
-        ValueError: the shapes differ.
-
-    >>> x = torch.tensor([-0.2, 0.7], requires_grad=True)
-    >>> y = straight_through(x, x.sign())
-    >>> y.sum().backward()
-    >>> y.tolist(), x.grad.tolist()
-    ([-1.0, 1.0], [1.0, 1.0])
-    """
-    if x.shape != value.shape:
-        raise ValueError(f"value must have the shape of x, {tuple(x.shape)}, got {tuple(value.shape)}")
-    return _ReplaceStraightThrough.apply(x, value)
+    return straight_through(x, x.detach().round())
 
 
 def fake_quantize(
@@ -116,6 +83,27 @@ def fake_quantize(
     return steps * scale
 
 
+def clip_weights(model: nn.Module, limit: float) -> Callable[[int], None]:
+    """Return a hook for `training.fit` that holds every weight matrix and kernel in [-limit, limit].
+
+    Beyond the limit a weight would take ever longer to change its sign (BinaryConnect, section 2.4).
+
+    >>> layer = nn.Linear(2, 2)
+    >>> _ = nn.init.constant_(layer.weight, 3.0)
+    >>> clip_weights(layer, 1.0)(0)
+    >>> layer.weight.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+
+    @torch.no_grad()
+    def clip(_step: int) -> None:
+        for weight in weights:
+            weight.clamp_(-limit, limit)
+
+    return clip
+
+
 # --- quantizers -------------------------------------------------------------------------------------------------------
 
 
@@ -125,22 +113,18 @@ class Quantizer(nn.Module):
     A subclass says in `steps` which scale and zero point a tensor gets.
 
     Args:
-        bits: from 1 to 8.
-        signed: integers from -2^(bits-1) to 2^(bits-1) - 1 instead of 0 to 2^bits - 1.
-
-    Raises:
-        TypeError, ValueError: no integer from 1 to 8.
+        bits, signed, symmetric: see `quantization.integer_range`.
     """
 
-    def __init__(self, bits: int, *, signed: bool):
+    def __init__(self, bits: int, *, signed: bool, symmetric: bool = False):
         super().__init__()
         self.bits = bits
-        self.qmin, self.qmax = integer_range(bits, signed=signed)
+        self.qmin, self.qmax = integer_range(bits, signed=signed, symmetric=symmetric)
         self.frozen = False
         self.bypassed = False
 
     def observe(self, x: torch.Tensor) -> None:
-        """Set the range by an example of what will come; by default there is nothing to set."""
+        """Set the range from an example of what will come; by default there is nothing to set."""
 
     def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | int]:
         """Return scale and zero point for `x`, of a shape that broadcasts against it."""
@@ -168,9 +152,7 @@ class WeightRange(Quantizer):
     """
 
     def __init__(self, bits: int, channels: int):
-        super().__init__(bits, signed=True)
-        require_int("channels", channels, minimum=1)
-        self.qmin, self.qmax = integer_range(bits, symmetric=True)
+        super().__init__(bits, signed=True, symmetric=True)
 
     def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
         return _by_channel(parameters_for(x, bits=self.bits, symmetric=True, axis=0).scale, x), 0
@@ -190,16 +172,13 @@ class LearnedScale(Quantizer):
 
     def __init__(self, bits: int, channels: int | None = None, *, signed: bool | None = None):
         super().__init__(bits, signed=channels is not None if signed is None else signed)
-        shape = () if channels is None else (require_int("channels", channels, minimum=1),)
-        self.log_scale = nn.Parameter(torch.zeros(shape))
+        self.log_scale = nn.Parameter(torch.zeros(() if channels is None else channels))
 
     def observe(self, x: torch.Tensor) -> None:
         """Start from the scale with the smallest mean squared error over `x`."""
-        if self.log_scale.ndim == 0:
-            best = smallest_error_scale(x.detach().reshape(1, -1), qmin=self.qmin, qmax=self.qmax)[0]
-        else:
-            best = smallest_error_scale(x.detach().flatten(1), qmin=self.qmin, qmax=self.qmax)
-        self.log_scale.data.copy_(best.log())
+        rows = x.detach().reshape(self.log_scale.numel(), -1)
+        best = smallest_error_scale(rows, qmin=self.qmin, qmax=self.qmax)
+        self.log_scale.data.copy_(best.log().view_as(self.log_scale))
 
     def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
         scale = self.log_scale.exp()
@@ -215,7 +194,7 @@ class MovingAverageRange(Quantizer):
 
     def __init__(self, bits: int, *, momentum: float = 0.01):
         super().__init__(bits, signed=False)
-        self.momentum = require_number("momentum", momentum, low=0.0, high=1.0)
+        self.momentum = momentum
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.ones(()))
 
@@ -244,10 +223,8 @@ class TernaryWeight(Quantizer):
     """
 
     def __init__(self, channels: int, *, threshold: float = 0.7):
-        super().__init__(2, signed=True)
-        require_int("channels", channels, minimum=1)
-        self.qmin = -1
-        self.threshold = require_number("threshold", threshold, low=0.0)
+        super().__init__(2, signed=True, symmetric=True)
+        self.threshold = threshold
 
     def _kept(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rows = x.detach().flatten(1).abs()
@@ -271,7 +248,6 @@ class BinaryWeight(Quantizer):
     """-S and +S, the sign of the weight; zero counts as positive. Stored in 1 bit.
 
     Args:
-        channels: output channels of the weight.
         scaled: S is the mean absolute weight of the channel (Rastegari et al., 2016), the best scale in the sense of
             least squares; else S is 1, as in BinaryConnect (Courbariaux et al., 2015), for layers with batch norm
             behind, which takes any scale away again.
@@ -279,8 +255,7 @@ class BinaryWeight(Quantizer):
 
     def __init__(self, channels: int, *, scaled: bool = True):
         super().__init__(1, signed=True)
-        require_int("channels", channels, minimum=1)
-        self.qmin, self.qmax = -1, 1
+        self.qmin, self.qmax = -1, 1  # of which 0 is not used: one bit is enough
         self.scaled = scaled
 
     def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -305,20 +280,16 @@ def smallest_error_scale(rows: torch.Tensor, *, qmin: int, qmax: int, candidates
     Returns:
         scales, shape (rows,), positive.
 
-    Raises:
-        TypeError, ValueError: no finite floating-point tensor of two dimensions.
-
     >>> smallest_error_scale(torch.tensor([[-2.0, 1.0, 0.0]]), qmin=-2, qmax=1)
     tensor([1.])
     """
-    if require_tensor("rows", rows).ndim != 2:
-        raise ValueError(f"rows must have shape (rows, values), got {tuple(rows.shape)}")
-    low, high = rows.amin(dim=1), rows.amax(dim=1)
-    whole = high / max(qmax, 1)
+    require_tensor("rows", rows)
+    whole = rows.amax(dim=1) / max(qmax, 1)
     if qmin < 0:
-        whole = torch.maximum(whole, low / qmin)
+        whole = torch.maximum(whole, rows.amin(dim=1) / qmin)
     whole = _positive(whole)
-    best, least = whole.clone(), torch.full_like(whole, torch.inf)
+    best = whole.clone()
+    least = torch.full_like(whole, torch.inf)
     for share in torch.linspace(1.0, 1.0 / candidates, candidates):
         scale = (whole * share)[:, None]
         error = (torch.clamp((rows / scale).round(), qmin, qmax) * scale - rows).square().mean(dim=1)
@@ -334,7 +305,7 @@ def _by_channel(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def _positive(scale: torch.Tensor) -> torch.Tensor:
     """Replace scales that would divide by zero: a constant zero is stored exactly at any scale."""
-    return torch.where(scale < torch.finfo(torch.float32).tiny, torch.ones_like(scale), scale)
+    return torch.where(scale < SMALLEST_SCALE, torch.ones_like(scale), scale)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
@@ -353,8 +324,10 @@ class FakeQuantizedLinear(nn.Linear):
 
     def __init__(self, layer: nn.Linear, weight_quantizer: Quantizer, input_quantizer: nn.Module):
         super().__init__(layer.in_features, layer.out_features, device="meta")
-        self.weight, self.bias = layer.weight, layer.bias
-        self.weight_quantizer, self.input_quantizer = weight_quantizer, input_quantizer
+        self.weight = layer.weight
+        self.bias = layer.bias
+        self.weight_quantizer = weight_quantizer
+        self.input_quantizer = input_quantizer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rounded = self.weight_quantizer(self.weight)
@@ -366,8 +339,10 @@ class FakeQuantizedConv2d(nn.Conv2d):
 
     def __init__(self, layer: nn.Conv2d, weight_quantizer: Quantizer, input_quantizer: nn.Module):
         super().__init__(layer.in_channels, layer.out_channels, layer.kernel_size, device="meta", **_placement(layer))
-        self.weight, self.bias = layer.weight, layer.bias
-        self.weight_quantizer, self.input_quantizer = weight_quantizer, input_quantizer
+        self.weight = layer.weight
+        self.bias = layer.bias
+        self.weight_quantizer = weight_quantizer
+        self.input_quantizer = input_quantizer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rounded = self.weight_quantizer(self.weight)
@@ -383,7 +358,9 @@ def rounded_bias(layer: FakeQuantizedLinear | FakeQuantizedConv2d) -> torch.Tens
     quantizer = layer.input_quantizer
     if layer.bias is None or not isinstance(quantizer, Quantizer) or quantizer.bypassed:
         return layer.bias
-    scale = (quantizer.steps(layer.weight)[0] * layer.weight_quantizer.steps(layer.weight)[0].flatten()).detach()
+    input_scale = quantizer.steps(layer.weight)[0]  # an input's scale does not depend on the tensor that asks
+    weight_scale = layer.weight_quantizer.steps(layer.weight)[0].flatten()
+    scale = (input_scale * weight_scale).detach()
     return straight_through(layer.bias, (layer.bias / scale).round() * scale)
 
 
@@ -410,10 +387,6 @@ def prepare(
         the copy, in evaluation mode, its weights still float. The quantizers of the weights have seen them; those of
         the activations have seen nothing yet: see `calibrate`.
 
-    Raises:
-        TypeError: `model` is no network, or a factory makes something else than a Quantizer.
-        ValueError: there is no such layer, or one that pads otherwise than with zeros.
-
     >>> prepare(nn.Sequential(nn.Linear(2, 3)), weight=TernaryWeight, activation=None)
     Sequential(
       (0): FakeQuantizedLinear(
@@ -430,27 +403,16 @@ def prepare(
     for name, layer in layers:
         if getattr(layer, "padding_mode", "zeros") != "zeros":
             raise ValueError(f"{name} pads with {layer.padding_mode!r}; only padding with zeros can be quantized")
-        weight_quantizer = _require_quantizer("weight", weight(len(layer.weight)))
+        weight_quantizer = weight(len(layer.weight))
         weight_quantizer.observe(layer.weight)
-        input_quantizer = nn.Identity() if activation is None else _require_quantizer("activation", activation())
+        input_quantizer = nn.Identity() if activation is None else activation()
         replacement = FAKE_QUANTIZED[type(layer)](layer, weight_quantizer, input_quantizer)
         prepared.set_submodule(name, replacement.to(layer.weight.device))
     return prepared.eval()
 
 
-def _require_quantizer(name: str, value: object) -> Quantizer:
-    if not isinstance(value, Quantizer):
-        raise TypeError(f"{name} must make a Quantizer such as LearnedScale(4), it made {type(value).__name__}")
-    return value
-
-
 def fake_quantized_layers(model: nn.Module) -> dict[str, FakeQuantizedLinear | FakeQuantizedConv2d]:
-    """Return the fake-quantized layers of a prepared network by name.
-
-    Raises:
-        TypeError: `model` is no network.
-        ValueError: it has no such layers; it was not prepared.
-    """
+    """Return the fake-quantized layers of a prepared network by name."""
     found = {
         name: layer
         for name, layer in require_module("model", model).named_modules()
@@ -462,11 +424,7 @@ def fake_quantized_layers(model: nn.Module) -> dict[str, FakeQuantizedLinear | F
 
 
 def quantizers(model: nn.Module) -> list[Quantizer]:
-    """Return all quantizers of a prepared network, those of weights and of activations.
-
-    Raises:
-        TypeError, ValueError: see `fake_quantized_layers`.
-    """
+    """Return all quantizers of a prepared network, those of weights and of activations."""
     fake_quantized_layers(model)
     return [module for module in model.modules() if isinstance(module, Quantizer)]
 
@@ -476,27 +434,24 @@ def calibrate(model: nn.Module, images: torch.Tensor) -> None:
     """Set the range of every activation from what reaches its layer when the network runs in float.
 
     With this a prepared network is quantized after training. The images must come from the training split.
-
-    Raises:
-        TypeError, ValueError: `model` is not prepared, or `images` is no finite floating-point tensor.
     """
     layers = fake_quantized_layers(model)
     require_tensor("images", images)
     inputs: dict[str, torch.Tensor] = {}
+    in_float = quantizers(model)
     hooks = [
         layer.register_forward_pre_hook(lambda _layer, arguments, name=name: inputs.update({name: arguments[0]}))
         for name, layer in layers.items()
     ]
-    training = model.training
-    for quantizer in quantizers(model):
+    for quantizer in in_float:
         quantizer.bypassed = True
     try:
-        model.eval()(images.to(next(model.parameters()).device))
+        with evaluating(model):
+            model(images.to(next(model.parameters()).device))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
-        for quantizer in quantizers(model):
+        for quantizer in in_float:
             quantizer.bypassed = False
     for name, x in inputs.items():
         if isinstance(layers[name].input_quantizer, Quantizer):
@@ -504,11 +459,7 @@ def calibrate(model: nn.Module, images: torch.Tensor) -> None:
 
 
 def freeze(model: nn.Module, *, frozen: bool = True) -> None:
-    """Hold every range still: moving averages no longer move, learned scales no longer learn; `frozen=False` undoes it.
-
-    Raises:
-        TypeError, ValueError: `model` is not prepared.
-    """
+    """Hold every range still, or let it go again: moving averages do not move, learned scales do not learn."""
     for quantizer in quantizers(model):
         quantizer.frozen = frozen
         for parameter in quantizer.parameters():
@@ -531,20 +482,21 @@ class ConvertedLayer(nn.Module):
 
     def __init__(self, layer: FakeQuantizedLinear | FakeQuantizedConv2d):
         super().__init__()
-        quantizer, given = layer.weight_quantizer, layer.input_quantizer
+        of_weight = layer.weight_quantizer
+        of_input = layer.input_quantizer
         self.placement = _placement(layer) if isinstance(layer, nn.Conv2d) else None
-        self.bits = quantizer.bits
+        self.bits = of_weight.bits
         self.shape = tuple(layer.weight.shape)
-        self.input_qmin, self.input_qmax = (given.qmin, given.qmax) if isinstance(given, Quantizer) else (0, 0)
-        weight_scale = quantizer.steps(layer.weight)[0].detach().flatten()
-        integers = quantizer.integers(layer.weight).cpu()
+        weight_scale = of_weight.steps(layer.weight)[0].detach().flatten()
+        integers = of_weight.integers(layer.weight).cpu()
         self.register_buffer("packed", pack((integers + 1) // 2 if self.bits == 1 else integers, self.bits))
         self.register_buffer("weight_scale", weight_scale.clone())
         self.register_buffer("input_scale", None)
         self.register_buffer("input_zero_point", None)
         bias = torch.zeros_like(weight_scale) if layer.bias is None else layer.bias.detach().clone()
-        if isinstance(given, Quantizer):
-            scale, zero_point = given.steps(layer.weight)
+        if isinstance(of_input, Quantizer):
+            self.input_qmin, self.input_qmax = of_input.qmin, of_input.qmax
+            scale, zero_point = of_input.steps(layer.weight)
             self.input_scale = scale.detach().clone()
             self.input_zero_point = torch.as_tensor(zero_point, dtype=torch.int32, device=scale.device)
             bias = (bias / (self.input_scale * weight_scale)).round().int()
@@ -557,13 +509,14 @@ class ConvertedLayer(nn.Module):
 
     def input_integers(self, x: torch.Tensor) -> torch.Tensor:
         """Return the input as int32, its zero point taken off: x is about S_input times that."""
-        low, high = self.input_qmin - self.input_zero_point, self.input_qmax - self.input_zero_point
+        low = self.input_qmin - self.input_zero_point
+        high = self.input_qmax - self.input_zero_point
         return torch.clamp((x / self.input_scale).round(), low, high).int()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.input_scale is None:
-            sums, scale = self._sums(x, self.weight_integers().to(x.dtype)), self.weight_scale
-            return sums * self._by_channel(scale) + self._by_channel(self.bias)
+            sums = self._sums(x, self.weight_integers().to(x.dtype))
+            return sums * self._by_channel(self.weight_scale) + self._by_channel(self.bias)
         sums = self._sums(self.input_integers(x), self.weight_integers()) + self._by_channel(self.bias)
         return sums * self._by_channel(self.input_scale * self.weight_scale)
 
@@ -581,9 +534,6 @@ class ConvertedLayer(nn.Module):
 def convert(model: nn.Module) -> nn.Module:
     """Return a copy of a prepared network in which every fake-quantized layer is a `ConvertedLayer`.
 
-    Raises:
-        TypeError, ValueError: `model` is no network, or was not prepared.
-
     >>> small = prepare(nn.Sequential(nn.Linear(2, 3)), weight=BinaryWeight, activation=None)
     >>> convert(small)[0].weight_integers().abs().tolist()
     [[1, 1], [1, 1], [1, 1]]
@@ -595,7 +545,7 @@ def convert(model: nn.Module) -> nn.Module:
 
 
 class _QdqLayer(nn.Module):
-    """A converted layer as a file describes it: integers, their scales, where to round. Only a runtime can run it."""
+    """A converted layer as a file describes it: integers, their scales, where to round. PyTorch cannot run it."""
 
     def __init__(self, layer: ConvertedLayer):
         super().__init__()
@@ -624,7 +574,7 @@ class _QdqLayer(nn.Module):
 
 
 def _onnx(operator: str, *inputs: torch.Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> torch.Tensor:
-    """Stand for an operator of ONNX that PyTorch has not; it keeps the shape of its first input."""
+    """Insert an ONNX operator that PyTorch does not have; its output has the shape of its first input."""
     return torch.onnx.ops.symbolic(operator, inputs, attrs=attributes, dtype=dtype, shape=inputs[0].shape, version=19)
 
 
@@ -635,12 +585,7 @@ def export_quantized(model: nn.Module, example: torch.Tensor, path: str | Path) 
 
     Args:
         model: what `convert` returned, with quantized inputs in every layer.
-        example, path: see `export.export_onnx`.
-
-    Raises:
-        TypeError: `model` is no network.
-        ValueError: it has no converted layer, or one whose input stays float.
-        ExportError: see `export.export_onnx`.
+        example, path: see `export_onnx`.
     """
     described = copy.deepcopy(require_module("model", model))
     layers = {name: layer for name, layer in described.named_modules() if isinstance(layer, ConvertedLayer)}
@@ -664,34 +609,22 @@ def prepare_with_torchao(model: nn.Module, example: torch.Tensor) -> nn.Module:
     Args:
         model: a float network.
         example: one input or more, of shape (N, ...); only its shape behind N matters.
-
-    Raises:
-        TypeError, ValueError: `model` is no network, or `example` no float tensor.
     """
-    require_module("model", model)
-    two = torch.zeros(2, *require_tensor("example", example).shape[1:])
     with quiet():
         from torchao.quantization.pt2e import allow_exported_model_train_eval
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-        batch = torch.export.Dim("batch", min=1, max=2**16)
-        exported = torch.export.export(copy.deepcopy(model).eval(), (two,), dynamic_shapes=({0: batch},))
         quantizer = x86.X86InductorQuantizer()
         quantizer.set_global(x86.get_default_x86_inductor_quantization_config(is_qat=True))
-        return allow_exported_model_train_eval(prepare_qat_pt2e(exported.module(), quantizer))
+        return allow_exported_model_train_eval(prepare_qat_pt2e(exported_graph(model, example), quantizer))
 
 
 def convert_with_torchao(prepared: nn.Module) -> nn.Module:
     """Return what torchao deploys of a trained graph: quantize and dequantize operators around int8 weights.
 
     The trained graph is used up: it cannot be trained on afterwards.
-
-    Raises:
-        TypeError: `prepared` is no graph, as `prepare_with_torchao` returns it.
     """
-    if not isinstance(prepared, torch.fx.GraphModule):
-        raise TypeError(f"prepared must be what prepare_with_torchao returned, got {type(prepared).__name__}")
     with quiet():
         from torchao.quantization.pt2e import allow_exported_model_train_eval
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
