@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from utils.files import ROOT
-from utils.keras_data_parallel import TensorFlowWorkerError, free_ports, launch_tensorflow, report
+from utils.keras_data_parallel import TensorFlowWorkerError, launch_tensorflow, report
 
 TELL = """
 import json, os, sys
@@ -78,9 +78,3 @@ def test_a_script_that_is_no_python_starts_no_worker_and_a_report_needs_a_launch
         launch_tensorflow("this is no Python", workers=1)
     with pytest.raises(RuntimeError, match="nobody waits"):
         report(1)
-
-
-def test_ports_are_free_and_different():
-    ports = free_ports(5)
-    assert len(set(ports)) == 5
-    assert all(1024 <= port < 65536 for port in ports)

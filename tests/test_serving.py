@@ -68,13 +68,6 @@ def test_batches_at_the_price_of_one_input_let_nobody_wait_longer(gaps, seconds,
     assert (batched.ends <= alone.ends + 1e-9).all()
 
 
-def test_batching_answers_a_load_that_single_calls_cannot():
-    arrivals = poisson_arrivals(2.0, 2000, seed=0)
-    alone, batched = (simulate(arrivals, lambda size: 1.0, max_batch=size) for size in (1, 64))
-    assert alone.latencies[-1] > 500
-    assert batched.percentile(99) <= 2.0
-
-
 def test_edges():
     assert simulate([3.0], lambda size: 0.5).ends.tolist() == [3.5]
     assert simulate([0.0] * 5, lambda size: 1.0, max_batch=2).batch_sizes.tolist() == [2, 2, 1]

@@ -115,7 +115,7 @@ def accuracy(predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, la
     if len(images) != len(labels):
         raise ValueError(f"as many labels as images are needed, got {len(images)} images and {len(labels)} labels")
     right = 0
-    for start in range(0, len(images), 100):  # a LiteRT model keeps the memory of its largest batch
+    for start in range(0, len(images), 100):  # a LiteRT model keeps the memory of its last batch
         logits = np.asarray(predict(to_rgb(images[start : start + 100])))
         right += int((logits.argmax(axis=1) == labels[start : start + 100]).sum())
     return right / len(images)
