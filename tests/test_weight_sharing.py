@@ -74,18 +74,11 @@ def test_share_at_its_edges():
 
 
 @pytest.mark.parametrize(
-    ("values", "bits", "message"),
-    [
-        (torch.tensor([1.0]), 0, "bits must be at least 1"),
-        (torch.tensor([1.0]), 7, "between 1 and 6"),
-        (torch.tensor([torch.nan]), 2, "NaN"),
-        (torch.tensor([]), 2, "empty"),
-        (torch.tensor([1e6]), 2, "float16 cannot hold"),
-    ],
+    ("value", "bits", "message"), [(1.0, 7, "between 1 and 6"), (torch.nan, 2, "NaN"), (1e6, 2, "float16 cannot hold")]
 )
-def test_share_names_what_is_wrong(values, bits, message):
+def test_share_names_what_is_wrong(value, bits, message):
     with pytest.raises(ValueError, match=message):
-        share(values, bits=bits)
+        share(torch.tensor([value]), bits=bits)
 
 
 # --- trained centroids
@@ -128,13 +121,6 @@ def test_what_is_trained_are_the_centroids_alone():
     assert [p.numel() for p in shared.parameters()] == [4, 2, 4, 2, 4, 2]
 
 
-def test_centroids_of_another_shape_are_an_error():
-    with pytest.raises(ValueError, match=r"shape \(2,\)"):
-        parametrize.register_parametrization(nn.Linear(3, 1), "weight", TrainedCentroids(share(torch.ones(2), bits=1)))
-    with pytest.raises(TypeError, match="SharedTensor"):
-        TrainedCentroids(torch.ones(2))
-
-
 # --- learned levels
 
 
@@ -166,7 +152,6 @@ def test_gradients_pass_straight_through_inside_the_range_and_to_the_step():
 
 def test_training_keeps_the_mask_and_few_values():
     shared = share_levels(pruned(), levels=2, bias_levels=3)
-    zeros = {name: tensor.values == 0 for name, tensor in read_shared(shared).items()}
     optimizer = torch.optim.Adam(shared.parameters(), lr=0.01)
     for _ in range(3):
         optimizer.zero_grad()
@@ -178,13 +163,11 @@ def test_training_keeps_the_mask_and_few_values():
         if name.endswith("weight"):
             gone = model.get_parameter(name).detach().numpy() == 0
             assert (tensor.values[gone] == 0).all()
-            assert zeros[name][gone].all()
 
 
-@pytest.mark.parametrize("levels", [0, 64])
-def test_levels_out_of_range_are_an_error(levels):
-    with pytest.raises(ValueError, match="levels must be"):
-        LearnedLevels(torch.ones(2), levels=levels)
+def test_levels_out_of_range_are_an_error():
+    with pytest.raises(ValueError, match="levels must be between 1 and 63, got 64"):
+        LearnedLevels(torch.ones(2), levels=64)
 
 
 # --- whole networks
@@ -194,9 +177,8 @@ def test_levels_out_of_range_are_an_error(levels):
 def test_the_decoded_network_is_what_was_computed_with_up_to_float16(attach):
     shared = attach(pruned()).eval()
     content = encoded(shared)
-    assert {n: t.values.tobytes() for n, t in decode_tensors(content).items()} == {
-        n: t.values.tobytes() for n, t in read_shared(shared).items()
-    }
+    for tensor, decoded in zip(read_shared(shared).values(), decode_tensors(content).values(), strict=True):
+        assert tensor.values.tobytes() == decoded.values.tobytes()
     images = torch.rand(8, 1, 28, 28)
     with torch.no_grad():
         assert torch.allclose(decode_network(content)(images), shared(images), rtol=1e-2, atol=1e-2)
@@ -210,22 +192,12 @@ def test_sharing_leaves_the_given_network_alone():
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_names_are_those_of_the_plain_network_in_its_order():
-    model = LeNet5((2, 3), 4)
+@pytest.mark.parametrize("model", [LeNet5((2, 3), 4), nn.Sequential(nn.Linear(3, 2, bias=False)), nn.Linear(3, 2)])
+def test_names_are_those_of_the_plain_network_in_its_order(model):
     assert list(read_shared(share_levels(model))) == list(model.state_dict())
 
 
-def test_a_network_without_biases_and_one_layer_alone():
-    model = nn.Sequential(nn.Linear(3, 2, bias=False))
-    assert list(read_shared(share_centroids(model, bits=1))) == ["0.weight"]
-    assert list(read_shared(share_levels(nn.Linear(3, 2)))) == ["weight", "bias"]
-
-
 def test_networks_that_cannot_be_shared_or_read_are_errors():
-    with pytest.raises(ValueError, match=r"no nn\.Linear"):
-        share_levels(nn.Sequential(nn.ReLU()))
-    with pytest.raises(TypeError, match="class"):
-        share_levels(nn.Linear)
     with pytest.raises(ValueError, match="already"):
         share_centroids(share_levels(pruned()), bits=2)
     with pytest.raises(ValueError, match=r"fc1\.weight is not shared"):
@@ -235,11 +207,6 @@ def test_networks_that_cannot_be_shared_or_read_are_errors():
 
 
 def test_levels_are_written_as_their_step_alone():
-    shared = read_shared(share_levels(pruned(), levels=3))
-    for tensor in shared.values():
-        step = np.float64(tensor.centroids[len(tensor.centroids) // 2])
-        levels = [q for q in range(-len(tensor.centroids) // 2, len(tensor.centroids) // 2 + 1) if q]
-        assert tensor.centroids.tolist() == (np.array(levels) * step).astype(np.float16).tolist()
     account = byte_account(encoded(share_levels(pruned(), levels=3)))
     assert all(row["centroids"] == 3 for name, row in account.items() if name != "file")  # one byte and the step
 

@@ -2,7 +2,7 @@
 
 Three codes for the places and the values of the weights that are left: relative indices and Huffman's code, as in Deep
 Compression (Han, Mao and Dally, 2016, sections 2 and 4), and a range coder with adaptive probabilities, which the file
-uses. `SharedTensor` is what is coded: a few centroids, and for each weight which of them it is, or zero.
+uses. What is coded is a `SharedTensor`: a few centroids, and for each weight which of them it is, or zero.
 """
 
 import heapq
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from utils.input_validation import require_int, require_module
 from utils.models import MODELS
 
 MAGIC = b"NNZ2"
@@ -27,13 +26,10 @@ MAXIMUM_CENTROIDS = 127
 EVENLY_SPACED = 128
 """Added to the number of centroids in the file where only the step between them is written."""
 
-CROWDED = (0.1, 0.4, 0.8, 1.3, 2.0)
-"""Bounds between the contexts of a mask by how many weights the neighbouring lines keep, in means of the layer."""
-
-BUSY = (0.7, 1.4)
-"""Bounds between the contexts by how many weights an output has kept so far, in means of the layer."""
-
-MOST_NEIGHBOURS = 3
+# The contexts of a mask, see `_ContextModel`. Changing a number here makes shipped files unreadable.
+MAXIMUM_NEIGHBOURS = 3
+OUTPUT_BOUNDS = (0.7, 1.4)
+LINE_BOUNDS = (0.1, 0.4, 0.8, 1.3, 2.0)
 PRIOR_WEIGHT = 8.0
 """How many entries the layer's density counts for in a context, beside what the context has shown so far."""
 
@@ -54,7 +50,6 @@ class SharedTensor:
         centroids: float16, shape (K,), K from 1 to 127; the file holds them as they are.
 
     Raises:
-        TypeError: other dtypes.
         ValueError: a code without a centroid, no centroids or too many, or one that is not finite.
 
     >>> SharedTensor(np.array([0, 2, 1]), np.array([-0.5, 0.25], dtype=np.float16)).values
@@ -65,67 +60,20 @@ class SharedTensor:
     centroids: np.ndarray
 
     def __post_init__(self) -> None:
-        if not np.issubdtype(self.codes.dtype, np.integer) or self.centroids.dtype != np.float16:
-            raise TypeError(
-                f"codes must be integers and centroids float16, got {self.codes.dtype}, {self.centroids.dtype}"
+        count = len(self.centroids)
+        if self.centroids.dtype != np.float16 or not 1 <= count <= MAXIMUM_CENTROIDS:
+            raise ValueError(
+                f"centroids must be 1 to {MAXIMUM_CENTROIDS} float16 numbers, got {count} of {self.centroids.dtype}"
             )
-        if self.centroids.ndim != 1 or not 1 <= len(self.centroids) <= MAXIMUM_CENTROIDS:
-            raise ValueError(f"there must be 1 to {MAXIMUM_CENTROIDS} centroids, got shape {self.centroids.shape}")
         if not np.isfinite(self.centroids).all():
             raise ValueError("a centroid is not finite in float16")
-        if self.codes.size and not 0 <= self.codes.min() <= self.codes.max() <= len(self.centroids):
-            raise ValueError(
-                f"codes must lie between 0 and {len(self.centroids)}, got {self.codes.min()} to {self.codes.max()}"
-            )
+        if self.codes.size and not 0 <= self.codes.min() <= self.codes.max() <= count:
+            raise ValueError(f"codes must lie between 0 and {count}, got {self.codes.min()} to {self.codes.max()}")
 
     @property
     def values(self) -> np.ndarray:
         """The weights, float32, of the shape of the codes."""
         return np.concatenate([[0.0], self.centroids]).astype(np.float32)[self.codes]
-
-
-def shared_tensor(values: np.ndarray) -> SharedTensor:
-    """Read off the values that an array holds, zeros aside; they become the centroids, in ascending order.
-
-    Raises:
-        ValueError: there are more than 127 different ones, or one that float16 does not hold exactly.
-
-    >>> shared_tensor(np.array([0.0, 0.5, -1.0, 0.5], dtype=np.float32)).codes
-    array([0, 2, 1, 2])
-    """
-    different = np.unique(values)
-    different = different[different != 0]
-    if len(different) > MAXIMUM_CENTROIDS:
-        raise ValueError(f"holds {len(different)} different values, at most {MAXIMUM_CENTROIDS} can be shared")
-    if not np.array_equal(different.astype(np.float16).astype(np.float32), different):
-        raise ValueError("holds values that float16 does not hold exactly; round the centroids first")
-    codes = np.where(values == 0, 0, np.searchsorted(different, values) + 1)
-    return SharedTensor(codes, different.astype(np.float16) if len(different) else np.zeros(1, dtype=np.float16))
-
-
-def shared_tensors(model: nn.Module) -> dict[str, SharedTensor]:
-    """Read the shared values off a network whose tensors hold few different ones.
-
-    Returns:
-        a `SharedTensor` for each entry of the state, in its order.
-
-    Raises:
-        TypeError: `model` is no network.
-        ValueError: a tensor holds more than 127 different values, or one that float16 does not hold exactly.
-
-    >>> layer = nn.Linear(2, 1)
-    >>> layer.load_state_dict({"weight": torch.tensor([[0.0, 0.5]]), "bias": torch.tensor([1.0])})
-    <All keys matched successfully>
-    >>> {name: (t.codes.tolist(), t.centroids.tolist()) for name, t in shared_tensors(layer).items()}
-    {'weight': ([[0, 1]], [0.5]), 'bias': ([1], [1.0])}
-    """
-    tensors = {}
-    for name, tensor in require_module("model", model).state_dict().items():
-        try:
-            tensors[name] = shared_tensor(tensor.detach().cpu().float().numpy())
-        except ValueError as error:
-            raise ValueError(f"{name} {error}") from None
-    return tensors
 
 
 # --- entropy and Huffman's code ---------------------------------------------------------------------------------------
@@ -148,14 +96,9 @@ def huffman_lengths(counts: Mapping[int, int]) -> dict[int, int]:
     Args:
         counts: how often each symbol occurs, at least once.
 
-    Raises:
-        ValueError: there are no symbols, or a count is not positive.
-
     >>> huffman_lengths({7: 5, 8: 2, 9: 1})
     {7: 1, 8: 2, 9: 2}
     """
-    if not counts or min(counts.values()) < 1:
-        raise ValueError("counts must hold at least one symbol, and each at least once")
     if len(counts) == 1:
         return dict.fromkeys(counts, 1)
     lengths = dict.fromkeys(counts, 0)
@@ -163,7 +106,8 @@ def huffman_lengths(counts: Mapping[int, int]) -> dict[int, int]:
     trees = [(count, next(order), [symbol]) for symbol, count in sorted(counts.items())]
     heapq.heapify(trees)
     while len(trees) > 1:
-        (rarest, _, left), (next_rarest, _, right) = heapq.heappop(trees), heapq.heappop(trees)
+        rarest, _, left = heapq.heappop(trees)
+        next_rarest, _, right = heapq.heappop(trees)
         for symbol in left + right:
             lengths[symbol] += 1
         heapq.heappush(trees, (rarest + next_rarest, next(order), left + right))
@@ -181,30 +125,27 @@ def canonical_codes(lengths: Mapping[int, int]) -> dict[int, str]:
     >>> canonical_codes({7: 1, 8: 2, 9: 2})
     {7: '0', 8: '10', 9: '11'}
     """
-    if not lengths or min(lengths.values()) < 1 or sum(2.0**-length for length in lengths.values()) > 1:
+    if sum(2.0**-length for length in lengths.values()) > 1:  # Kraft's inequality
         raise CodingError(f"no prefix code has the lengths {dict(lengths)}")
-    codes, word, before = {}, 0, 0
+    codes = {}
+    word = 0
+    previous_length = 0
     for symbol, length in sorted(lengths.items(), key=lambda item: (item[1], item[0])):
-        word <<= length - before
+        word <<= length - previous_length
         codes[symbol] = f"{word:0{length}b}"
-        word, before = word + 1, length
+        word += 1
+        previous_length = length
     return codes
 
 
 def huffman_encode(symbols: Iterable[int], codes: Mapping[int, str]) -> bytes:
     """Return the code words of the symbols one after another, filled up with zeros to whole bytes.
 
-    Raises:
-        ValueError: a symbol has no code word.
-
     >>> huffman_encode([7, 9, 8], {7: "0", 8: "10", 9: "11"}).hex()
     '70'
     """
-    try:
-        bits = "".join(codes[symbol] for symbol in symbols)
-    except KeyError as error:
-        raise ValueError(f"symbol {error} has no code word") from None
-    size = -(-len(bits) // 8)
+    bits = "".join(codes[symbol] for symbol in symbols)
+    size = -(-len(bits) // 8)  # rounded up
     return int(bits.ljust(8 * size, "0") or "0", 2).to_bytes(size, "big")
 
 
@@ -217,15 +158,18 @@ def huffman_decode(content: bytes, codes: Mapping[int, str], count: int) -> list
     >>> huffman_decode(bytes.fromhex("70"), {7: "0", 8: "10", 9: "11"}, 3)
     [7, 9, 8]
     """
-    symbols, meaning, longest = [], {word: symbol for symbol, word in codes.items()}, max(map(len, codes.values()))
-    bits, word = (digit for byte in content for digit in f"{byte:08b}"), ""
-    while len(symbols) < require_int("count", count):
+    symbol_of = {word: symbol for symbol, word in codes.items()}
+    longest = max(map(len, codes.values()))
+    bits = (bit for byte in content for bit in f"{byte:08b}")
+    symbols = []
+    word = ""
+    while len(symbols) < count:
         try:
             word += next(bits)
         except StopIteration:
             raise CodingError(f"the content ends after {len(symbols)} of {count} symbols") from None
-        if word in meaning:
-            symbols.append(meaning[word])
+        if word in symbol_of:
+            symbols.append(symbol_of[word])
             word = ""
         elif len(word) >= longest:
             raise CodingError(f"{word} is no code word")
@@ -242,20 +186,16 @@ def relative_indices(codes: np.ndarray, *, bits: int) -> tuple[np.ndarray, np.nd
 
     Args:
         codes: integers of any shape, read in row-major order.
-        bits: of a gap, from 1 to 16.
+        bits: of a gap.
 
     Returns:
         gaps from 0 to 2**bits - 1, and the code at the end of each gap; zeros after the last code are not written.
 
-    Raises:
-        ValueError: `bits` is out of range.
-
     >>> [part.tolist() for part in relative_indices(np.array([0, 0, 5, 0, 0, 0, 0, 0, 7]), bits=2)]
     [[2, 3, 1], [5, 0, 7]]
     """
-    if require_int("bits", bits, minimum=1) > 16:
-        raise ValueError(f"bits must be between 1 and 16, got {bits}")
-    flat, reach = np.asarray(codes).reshape(-1), 2**bits
+    flat = np.asarray(codes).reshape(-1)
+    reach = 2**bits
     places = np.flatnonzero(flat)
     gaps, values = [], []
     for gap, value in zip(np.diff(places, prepend=-1) - 1, flat[places], strict=True):
@@ -268,16 +208,11 @@ def relative_indices(codes: np.ndarray, *, bits: int) -> tuple[np.ndarray, np.nd
 def from_relative_indices(gaps: np.ndarray, values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Return the codes that `relative_indices` was given.
 
-    Raises:
-        CodingError: they reach beyond the shape.
-
     >>> from_relative_indices(np.array([2, 3, 1]), np.array([5, 0, 7]), (9,)).tolist()
     [0, 0, 5, 0, 0, 0, 0, 0, 7]
     """
     places = np.cumsum(np.asarray(gaps, dtype=np.int64) + 1) - 1
     flat = np.zeros(math.prod(shape), dtype=np.int64)
-    if len(places) and places[-1] >= flat.size:
-        raise CodingError(f"the gaps reach place {places[-1]}, the shape {tuple(shape)} has {flat.size}")
     flat[places] = values
     return flat.reshape(tuple(shape))
 
@@ -285,94 +220,110 @@ def from_relative_indices(gaps: np.ndarray, values: np.ndarray, shape: Sequence[
 # --- the range coder --------------------------------------------------------------------------------------------------
 
 
-class _MaskModel:
-    """The chance that each entry of a line of a mask is kept, from what earlier lines have shown.
+class _ContextModel:
+    """Predicts which entries of a line of a mask are kept, from the lines before it.
 
-    A line holds one input of the layer for all its outputs. Kept weights come in crowds: near each other in the image,
-    in the same output. So entries are sorted into contexts, by how many of four neighbours the output has kept (the
-    input before, and the three above it, if the inputs are the pixels of a square image), by how many weights the
-    lines of these neighbours have kept in all outputs, and by how many the output has kept so far. Each context counts
-    what came true in it. Where the inputs are no image, the contexts come out alike and little is lost.
+    A line holds one input of the layer for all its outputs. Kept weights lie in clusters: near each other in the image,
+    in the same output. So each entry gets a context, made of three numbers:
+
+    - how many of four neighbours its output has kept: the input before, and the three above it, if the inputs are the
+      pixels of a square image;
+    - how many weights the neighbours' lines have kept in all outputs, in multiples of the layer's mean (`LINE_BOUNDS`);
+    - how many its output has kept so far, in multiples of the layer's mean (`OUTPUT_BOUNDS`).
+
+    Each context counts how many entries it has met and how many of them were kept; their ratio is the next probability.
+    Where the inputs are no image, the contexts come out alike and little is lost.
 
     Counts, sums and quotients are those of IEEE 754, so encoder and decoder find the same bits on every machine.
     """
 
     def __init__(self, lines: int, outputs: int, density: float):
-        self.side, self.density, self.seen = max(2, math.isqrt(lines)), density, 0
-        self.before = np.zeros((self.side + 1 + lines, outputs), dtype=np.int64)  # with empty lines above the first
-        self.by_output = np.zeros(outputs)
-        self.kept = np.zeros((MOST_NEIGHBOURS + 1, len(BUSY) + 1, len(CROWDED) + 1))
-        self.met = np.zeros_like(self.kept)
+        self.density = density
+        self.width = max(2, math.isqrt(lines))  # of the image
+        self.margin = self.width + 1  # empty lines above the first, so that it has neighbours too
+        self.mask = np.zeros((self.margin + lines, outputs), dtype=np.int64)
+        self.line = 0
+        self.kept_by_output = np.zeros(outputs)
+        self.kept_counts = np.zeros((MAXIMUM_NEIGHBOURS + 1, len(OUTPUT_BOUNDS) + 1, len(LINE_BOUNDS) + 1))
+        self.counts = np.zeros_like(self.kept_counts)
 
-    def chances(self) -> np.ndarray:
-        """Return them for the next line, shape (outputs,)."""
-        above = [self.before[self.side + 1 + self.seen - back] for back in (1, self.side - 1, self.side, self.side + 1)]
-        neighbours = sum(above)
-        expected = self.density * neighbours.size * len(above)
-        crowded = np.searchsorted(np.array(CROWDED) * expected, neighbours.sum())
-        busy = np.searchsorted(np.array(BUSY) * self.density, (self.by_output + 5 * self.density) / (self.seen + 5))
-        self.context = np.minimum(neighbours, MOST_NEIGHBOURS), busy, np.full(len(busy), crowded)
-        kept, met = self.kept[self.context], self.met[self.context]
-        return np.clip((kept + PRIOR_WEIGHT * self.density) / (met + PRIOR_WEIGHT), 1e-4, 1 - 1e-4)
+    def probabilities(self) -> np.ndarray:
+        """Return the probability that each entry of the next line is kept, shape (outputs,)."""
+        distances = (1, self.width - 1, self.width, self.width + 1)
+        neighbours = sum(self.mask[self.margin + self.line - distance] for distance in distances)
+        expected = self.density * neighbours.size * len(distances)
+        by_line = np.searchsorted(np.array(LINE_BOUNDS) * expected, neighbours.sum())
+        kept_so_far = (self.kept_by_output + 5 * self.density) / (self.line + 5)  # starts at the layer's mean
+        by_output = np.searchsorted(np.array(OUTPUT_BOUNDS) * self.density, kept_so_far)
+        self.context = np.minimum(neighbours, MAXIMUM_NEIGHBOURS), by_output, np.full(len(by_output), by_line)
+        kept = self.kept_counts[self.context] + PRIOR_WEIGHT * self.density
+        return np.clip(kept / (self.counts[self.context] + PRIOR_WEIGHT), 1e-4, 1 - 1e-4)
 
-    def saw(self, line: np.ndarray) -> None:
-        """Learn what the line, for which `chances` were asked last, turned out to be."""
-        np.add.at(self.kept, self.context, line)
-        np.add.at(self.met, self.context, 1)
-        self.by_output += line
-        self.before[self.side + 1 + self.seen] = line
-        self.seen += 1
-
-
-def _code_probabilities(counts: np.ndarray) -> np.ndarray:
-    return (counts / counts.sum()).astype(np.float32)
+    def update(self, line: np.ndarray) -> None:
+        """Count the line whose `probabilities` were asked for last."""
+        np.add.at(self.kept_counts, self.context, line)
+        np.add.at(self.counts, self.context, 1)
+        self.kept_by_output += line
+        self.mask[self.margin + self.line] = line
+        self.line += 1
 
 
 _BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
 _CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
 
 
+def _probabilities(counts: np.ndarray) -> np.ndarray:
+    return (counts / counts.sum()).astype(np.float32)
+
+
 def _mask_steps(lines: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each line of the mask with the chances that its entries are 1; nothing where all or none are kept."""
-    mask, density = (lines != 0).astype(np.int32), np.count_nonzero(lines) / max(1, lines.size)
-    model = _MaskModel(*lines.shape, density)
-    for line in mask if 0 < density < 1 else []:
-        yield line, model.chances()
-        model.saw(line)
+    """Yield each line of the mask with the probabilities that its entries are 1."""
+    mask = (lines != 0).astype(np.int32)
+    density = np.count_nonzero(mask) / max(1, mask.size)
+    if density in (0, 1):
+        return  # the number of non-zeros says it all
+    model = _ContextModel(*mask.shape, density)
+    for line in mask:
+        yield line, model.probabilities()
+        model.update(line)
 
 
 def _code_steps(lines: np.ndarray, centroids: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each code of a kept weight, from 0, with the chances of all of them; nothing where there is but one."""
+    """Yield each code of a kept weight, from 0, with the probabilities of all codes."""
+    if centroids == 1:
+        return  # there is nothing to choose
     counts = np.ones(centroids)
-    for code in lines[lines != 0] - 1 if centroids > 1 else []:
-        yield code, _code_probabilities(counts)
+    for code in lines[lines != 0] - 1:
+        yield code, _probabilities(counts)
         counts[code] += 1
 
 
-def _encode_tensor(encoder, tensor: SharedTensor) -> None:
+def _encode_tensor(encoder: constriction.stream.queue.RangeEncoder, tensor: SharedTensor) -> None:
     lines = _as_lines(tensor.codes)
-    for line, chances in _mask_steps(lines):
-        encoder.encode(line, _BERNOULLI, chances)
-    for code, chances in _code_steps(lines, len(tensor.centroids)):
-        encoder.encode(np.array([code], dtype=np.int32), _CATEGORICAL, chances[None])
+    for line, probabilities in _mask_steps(lines):
+        encoder.encode(line, _BERNOULLI, probabilities)
+    for code, probabilities in _code_steps(lines, len(tensor.centroids)):
+        encoder.encode(np.array([code], dtype=np.int32), _CATEGORICAL, probabilities[None])
 
 
-def _bits(tensor: SharedTensor) -> tuple[float, float]:
-    """Return how many bits mask and codes take by their probabilities: the sum of -log2 of what came true."""
+def _information(tensor: SharedTensor) -> tuple[float, float]:
+    """Return the bits that mask and codes take by their probabilities: the sum of -log2 of what came true."""
     lines = _as_lines(tensor.codes)
     mask = sum(-np.log2(np.where(line, chances, 1 - chances)).sum() for line, chances in _mask_steps(lines))
     codes = sum(-math.log2(chances[code]) for code, chances in _code_steps(lines, len(tensor.centroids)))
     return float(mask), float(codes)
 
 
-def _decode_tensor(decoder, shape: tuple[int, ...], kept: int, centroids: np.ndarray) -> SharedTensor:
+def _decode_tensor(
+    decoder: constriction.stream.queue.RangeDecoder, shape: tuple[int, ...], kept: int, centroids: np.ndarray
+) -> SharedTensor:
     lines = _as_lines(np.zeros(shape, dtype=np.int64)).copy()
     density = kept / max(1, lines.size)
     if 0 < density < 1:
-        model = _MaskModel(*lines.shape, density)
+        model = _ContextModel(*lines.shape, density)
         for line in lines:
-            line[:] = decoder.decode(_BERNOULLI, model.chances())
-            model.saw(line)
+            line[:] = decoder.decode(_BERNOULLI, model.probabilities())
+            model.update(line)
     elif density == 1:
         lines[:] = 1
     places = np.flatnonzero(lines)
@@ -381,7 +332,7 @@ def _decode_tensor(decoder, shape: tuple[int, ...], kept: int, centroids: np.nda
     if len(centroids) > 1:
         counts = np.ones(len(centroids))
         for place in places:
-            code = int(decoder.decode(_CATEGORICAL, _code_probabilities(counts)[None])[0])
+            code = int(decoder.decode(_CATEGORICAL, _probabilities(counts)[None])[0])
             lines.flat[place] = code + 1
             counts[code] += 1
     return SharedTensor(_from_lines(lines, shape), centroids)
@@ -418,14 +369,15 @@ def encode_network(tensors: Mapping[str, SharedTensor], *, model: str, arguments
     """
     header = json.dumps({"model": model, "arguments": dict(arguments)}, separators=(",", ":")).encode()
     found = {name: tensor.codes.shape for name, tensor in tensors.items()}
-    if found != (wanted := _shapes(_build(header))):
+    wanted = _shapes(_build(header))
+    if found != wanted:
         raise CodingError(f"the tensors are not those of {model} with {dict(arguments)}: {found} instead of {wanted}")
-    encoder, side = constriction.stream.queue.RangeEncoder(), b""
+    tables = b""
+    encoder = constriction.stream.queue.RangeEncoder()
     for tensor in tensors.values():
-        kept = int(np.count_nonzero(tensor.codes))
-        side += _varint(kept) + _centroid_table(tensor.centroids)
+        tables += _varint(int(np.count_nonzero(tensor.codes))) + _centroid_table(tensor.centroids)
         _encode_tensor(encoder, tensor)
-    body = struct.pack("<H", len(header)) + header + side + encoder.get_compressed().astype("<u4").tobytes()
+    body = struct.pack("<H", len(header)) + header + tables + encoder.get_compressed().astype("<u4").tobytes()
     return MAGIC + struct.pack("<I", zlib.crc32(body)) + body
 
 
@@ -439,11 +391,7 @@ def decode_tensors(content: bytes) -> dict[str, SharedTensor]:
 
 
 def decode_network(content: bytes) -> nn.Module:
-    """Rebuild the network from the file's content alone, in evaluation mode.
-
-    Raises:
-        CodingError: see `decode_tensors`.
-    """
+    """Rebuild the network from the file's content alone, in evaluation mode; errors as in `decode_tensors`."""
     model, tensors = _decode(content)
     model.load_state_dict({name: torch.from_numpy(tensor.values) for name, tensor in tensors.items()})
     return model.eval()
@@ -453,21 +401,22 @@ def byte_account(content: bytes) -> dict[str, dict[str, float]]:
     """Say where the bytes of a file go.
 
     Returns:
-        for each tensor its bytes for "counts" (of non-zeros), "centroids" (with their number), "mask" and "codes", and
-        under "file" those of the "header" (magic and checksum included) and the "rest": what the stream is longer than
-        the sum of its probabilities says, the rounding to whole words mostly. Masks and codes share one stream, so
-        theirs are fractions; the sum of all is the length of the file.
-
-    Raises:
-        CodingError: see `decode_tensors`.
+        For each tensor its bytes for "counts" (of non-zeros), "centroids" (with their number), "mask" and "codes". The
+        row "file" holds the "header" (magic and checksum included) and the "rest", by which the stream is longer than
+        its probabilities say: mostly the rounding to whole words. Masks and codes share one stream, so theirs are
+        fractions. The sum of all is the length of the file.
     """
     tensors = decode_tensors(content)
     (header,) = struct.unpack_from("<H", content, len(MAGIC) + 4)
     rows: dict[str, dict[str, float]] = {"file": {"header": len(MAGIC) + 4 + 2 + header}}
     for name, tensor in tensors.items():
-        mask, codes = _bits(tensor)
-        counts, table = _varint(int(np.count_nonzero(tensor.codes))), _centroid_table(tensor.centroids)
-        rows[name] = {"counts": len(counts), "centroids": len(table), "mask": mask / 8, "codes": codes / 8}
+        mask, codes = _information(tensor)
+        rows[name] = {
+            "counts": len(_varint(int(np.count_nonzero(tensor.codes)))),
+            "centroids": len(_centroid_table(tensor.centroids)),
+            "mask": mask / 8,
+            "codes": codes / 8,
+        }
     rows["file"]["rest"] = len(content) - sum(sum(row.values()) for row in rows.values())
     return rows
 
@@ -480,18 +429,16 @@ def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
         raise CodingError("the file is truncated or damaged: its checksum is not the one it names")
     try:  # a right checksum over a wrong content: written by another version, or on purpose
         (size,) = struct.unpack_from("<H", content, start)
-        header = content[start + 2 : start + 2 + size]
-        model, place, sizes = _build(header), start + 2 + size, []
-        shapes = _shapes(model)
-        for _ in shapes:
-            kept, place = _read_varint(content, place)
-            centroids, place = _read_centroid_table(content, place)
-            sizes.append((kept, centroids))
-        decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(content[place:], dtype="<u4").astype(np.uint32))
-        tensors = {
-            name: _decode_tensor(decoder, shape, *size)
-            for (name, shape), size in zip(shapes.items(), sizes, strict=True)
-        }
+        offset = start + 2 + size
+        model = _build(content[start + 2 : offset])
+        tables = {}
+        for name in _shapes(model):
+            kept, offset = _read_varint(content, offset)
+            centroids, offset = _read_centroid_table(content, offset)
+            tables[name] = kept, centroids
+        stream = np.frombuffer(content[offset:], dtype="<u4").astype(np.uint32)
+        decoder = constriction.stream.queue.RangeDecoder(stream)
+        tensors = {name: _decode_tensor(decoder, shape, *tables[name]) for name, shape in _shapes(model).items()}
     except CodingError:
         raise
     except (struct.error, ValueError, TypeError, AssertionError) as error:
@@ -500,19 +447,21 @@ def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
 
 
 def _varint(number: int) -> bytes:
-    content = b""
+    content = bytearray()
     while number > 127:
-        content, number = content + bytes([128 | number & 127]), number >> 7
-    return content + bytes([number])
+        content.append(128 | number & 127)
+        number >>= 7
+    return bytes([*content, number])
 
 
-def _read_varint(content: bytes, place: int) -> tuple[int, int]:
+def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
+    """Return the number that begins at `offset`, and the offset of what follows it."""
     number = 0
-    for shift in range(0, 70, 7):
-        (byte,) = struct.unpack_from("<B", content, place)
-        place, number = place + 1, number | (byte & 127) << shift
+    for index in range(10):
+        (byte,) = struct.unpack_from("<B", content, offset + index)
+        number |= (byte & 127) << 7 * index
         if byte < 128:
-            return number, place
+            return number, offset + index + 1
     raise CodingError("a number of non-zeros has no end")
 
 
@@ -529,13 +478,14 @@ def _centroid_table(centroids: np.ndarray) -> bytes:
     return struct.pack("<B", len(centroids)) + centroids.astype("<f2").tobytes()
 
 
-def _read_centroid_table(content: bytes, place: int) -> tuple[np.ndarray, int]:
-    (count,) = struct.unpack_from("<B", content, place)
+def _read_centroid_table(content: bytes, offset: int) -> tuple[np.ndarray, int]:
+    """Return the centroids that begin at `offset`, and the offset of what follows them."""
+    (count,) = struct.unpack_from("<B", content, offset)
     written = 1 if count & EVENLY_SPACED else count
-    values = np.frombuffer(content, dtype="<f2", count=written, offset=place + 1).astype(np.float16)
+    values = np.frombuffer(content, dtype="<f2", count=written, offset=offset + 1).astype(np.float16)
     if count & EVENLY_SPACED:
         values = _multiples(values[0], count & ~EVENLY_SPACED)
-    return values, place + 1 + 2 * written
+    return values, offset + 1 + 2 * written
 
 
 def _build(header: bytes) -> nn.Module:

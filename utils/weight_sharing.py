@@ -1,4 +1,4 @@
-"""Weights that share a few values and are trained on: what `coding` writes into a small file comes from here.
+"""Weights that share a few values and are trained on: what `entropy_coding` writes into a small file is made here.
 
 Two ways, both as parametrizations, so that any training loop sees an ordinary network. `share_centroids` groups the
 non-zero weights by k-means and then trains the centroids alone (Han, Mao and Dally, 2016, section 3).
@@ -9,14 +9,14 @@ step between the levels learn (Esser et al., 2020). In both, what was zero stays
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from utils.entropy_coding import MAXIMUM_CENTROIDS, SharedTensor, shared_tensor
+from utils.entropy_coding import MAXIMUM_CENTROIDS, SharedTensor
 from utils.input_validation import require_int, require_module, require_tensor
 from utils.qat import fake_quantize
 from utils.quantization import codebook
@@ -35,7 +35,7 @@ def share(values: torch.Tensor, *, bits: int) -> SharedTensor:
         bits: of a code, 1 to 6.
 
     Raises:
-        TypeError, ValueError: empty, not finite, bits out of range, or a centroid too large for float16.
+        ValueError: values that are not finite in float16, or bits out of range.
 
     >>> shared = share(torch.tensor([[0.0, 0.1, 0.15], [-1.0, 0.0, -0.5]]), bits=1)
     >>> shared.codes.tolist(), shared.centroids.tolist()
@@ -50,7 +50,12 @@ def share(values: torch.Tensor, *, bits: int) -> SharedTensor:
         rounded[kept] = codebook(values[kept], bits=bits).dequantize().to(values.device).half()
     if not torch.isfinite(rounded).all():
         raise ValueError("values holds numbers that float16 cannot hold; did training diverge?")
-    return shared_tensor(rounded.float().cpu().numpy())
+    rounded = rounded.cpu().numpy()
+    centroids = np.unique(rounded[rounded != 0])
+    codes = np.where(rounded == 0, 0, np.searchsorted(centroids, rounded) + 1)
+    if len(centroids) == 0:  # a file has at least one, used or not
+        centroids = np.zeros(1, dtype=np.float16)
+    return SharedTensor(codes, centroids)
 
 
 class TrainedCentroids(nn.Module):
@@ -74,8 +79,6 @@ class TrainedCentroids(nn.Module):
 
     def __init__(self, shared: SharedTensor):
         super().__init__()
-        if not isinstance(shared, SharedTensor):
-            raise TypeError(f"shared must be a SharedTensor, as share returns it, got {type(shared).__name__}")
         codes = torch.from_numpy(shared.codes).long()
         self.register_buffer("codes", codes)
         self.register_buffer("places", codes.flatten().nonzero()[:, 0], persistent=False)
@@ -83,8 +86,6 @@ class TrainedCentroids(nn.Module):
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the centroids to start from; PyTorch asks when the parametrization is registered."""
-        if weight.shape != self.codes.shape:
-            raise ValueError(f"the codes have the shape {tuple(self.codes.shape)}, the weight {tuple(weight.shape)}")
         return self.start.to(weight)
 
     def forward(self, centroids: torch.Tensor) -> torch.Tensor:
@@ -95,9 +96,6 @@ class TrainedCentroids(nn.Module):
     def shared(self, centroids: torch.Tensor) -> SharedTensor:
         """Return what a file will hold: the codes, and the centroids rounded to float16."""
         return SharedTensor(self.codes.cpu().numpy(), centroids.detach().half().cpu().numpy())
-
-    def extra_repr(self) -> str:
-        return f"shape={tuple(self.codes.shape)}, centroids={len(self.start)}"
 
 
 class LearnedLevels(nn.Module):
@@ -111,9 +109,6 @@ class LearnedLevels(nn.Module):
             it for more (Esser et al., 2020, section 2.1).
         levels: q, on each side of zero, 1 to 63; with 1 the weights are ternary.
         masked: whether zeros stay zero; a bias is not masked.
-
-    Raises:
-        TypeError, ValueError: no finite float tensor, or levels out of range.
 
     >>> rounding = LearnedLevels(torch.tensor([-1.5, 0.0, 0.5, 1.0]), levels=1)
     >>> rounding.step.item(), rounding(torch.tensor([-1.5, 0.9, 0.4, 1.0])).tolist()
@@ -140,8 +135,6 @@ class LearnedLevels(nn.Module):
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the weight itself, which is trained behind the rounding."""
-        if weight.shape != self.mask.shape:
-            raise ValueError(f"the mask has the shape {tuple(self.mask.shape)}, the weight {tuple(weight.shape)}")
         return weight
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
@@ -152,7 +145,7 @@ class LearnedLevels(nn.Module):
     def shared(self, weight: torch.Tensor) -> SharedTensor:
         """Return what a file will hold: which level each weight has, and the multiples of the step in float16.
 
-        The levels reach as far on either side as any weight does; `coding` writes such a table as its step alone.
+        The levels reach as far on either side as any weight does. Of such a table `encode_network` writes one number.
         """
         integers = (weight / self.step).clamp(-self.levels, self.levels).round().int() * self.mask
         integers = integers.detach().cpu().numpy()
@@ -161,9 +154,6 @@ class LearnedLevels(nn.Module):
         step = self.step.detach().half().cpu().numpy()
         codes = np.where(integers == 0, 0, integers + most + (integers < 0))
         return SharedTensor(codes, (levels * np.float64(step)).astype(np.float16))
-
-    def extra_repr(self) -> str:
-        return f"shape={tuple(self.mask.shape)}, levels={self.levels}"
 
 
 def share_centroids(model: nn.Module, *, bits: int, bias_bits: int = 5) -> nn.Module:
@@ -174,16 +164,15 @@ def share_centroids(model: nn.Module, *, bits: int, bias_bits: int = 5) -> nn.Mo
         bits: of a code in the weights, 1 to 6: at most 2^bits centroids a layer.
         bias_bits: the same for the biases.
 
-    Raises:
-        TypeError, ValueError: no network, no such layers, shared already, or bits out of range.
-
     >>> shared = share_centroids(nn.Sequential(nn.Linear(8, 4)), bits=2)
     >>> len(shared[0].weight.unique()), shared[0].parametrizations.weight.original.shape
     (4, torch.Size([4]))
     """
-    made = {"weight": lambda w: TrainedCentroids(share(w, bits=bits))}
-    made["bias"] = lambda c: TrainedCentroids(share(c, bits=bias_bits))
-    return _share(model, made)
+    return _parametrized(
+        model,
+        weight=lambda values: TrainedCentroids(share(values, bits=bits)),
+        bias=lambda values: TrainedCentroids(share(values, bits=bias_bits)),
+    )
 
 
 def share_levels(model: nn.Module, *, levels: int = 3, bias_levels: int = 7) -> nn.Module:
@@ -194,16 +183,15 @@ def share_levels(model: nn.Module, *, levels: int = 3, bias_levels: int = 7) -> 
         levels: on each side of zero, 1 to 63: 2 levels + 1 values a weight.
         bias_levels: the same for the biases, whose zeros may move.
 
-    Raises:
-        TypeError, ValueError: no network, no such layers, shared already, or levels out of range.
-
     >>> shared = share_levels(nn.Sequential(nn.Linear(8, 4)), levels=1)
     >>> len(shared[0].weight.unique()) <= 3
     True
     """
-    made = {"weight": lambda w: LearnedLevels(w, levels=levels)}
-    made["bias"] = lambda c: LearnedLevels(c, levels=bias_levels, masked=False)
-    return _share(model, made)
+    return _parametrized(
+        model,
+        weight=lambda values: LearnedLevels(values, levels=levels),
+        bias=lambda values: LearnedLevels(values, levels=bias_levels, masked=False),
+    )
 
 
 @torch.no_grad()
@@ -213,41 +201,37 @@ def read_shared(model: nn.Module) -> dict[str, SharedTensor]:
     Centroids and levels are rounded to float16, as the file holds them.
 
     Raises:
-        TypeError: no network.
         ValueError: a tensor is not shared, or a centroid is too large for float16.
 
     >>> {name: t.codes.shape for name, t in read_shared(share_levels(nn.Sequential(nn.Linear(8, 4)))).items()}
     {'0.weight': (4, 8), '0.bias': (4,)}
     """
-    tensors, shared = {}, set()
+    tensors = {}
+    read = set()  # what has found its place in `tensors`, by identity
     for prefix, layer in _layers(model):
         for part in ("weight", "bias"):
-            name = f"{prefix}.{part}" if prefix else part
             if parametrize.is_parametrized(layer, part):
                 form = layer.parametrizations[part]
-                if not isinstance(form[-1], TrainedCentroids | LearnedLevels):
-                    raise ValueError(f"{name} is parametrized by {type(form[-1]).__name__}, which shares nothing")
-                tensors[name] = form[-1].shared(form.original)
-                shared |= {id(tensor) for tensor in (*form.parameters(), *form.buffers())}
+                tensors[f"{prefix}.{part}" if prefix else part] = form[-1].shared(form.original)
+                read |= {id(tensor) for tensor in (*form.parameters(), *form.buffers())}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if id(tensor) not in shared:
+        if id(tensor) not in read:
             raise ValueError(f"{name} is not shared; call share_levels or share_centroids on the network first")
     return tensors
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    found = [(n, m) for n, m in require_module("model", model).named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    if not found:
-        raise ValueError(f"there is no nn.Linear or nn.Conv2d in this {type(model).__name__} to share the weights of")
-    return iter(found)
+def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
-def _share(model: nn.Module, make: dict[str, Callable[[torch.Tensor], nn.Module]]) -> nn.Module:
+def _parametrized(model: nn.Module, **make: Callable[[torch.Tensor], nn.Module]) -> nn.Module:
+    """Return a copy in which each layer's "weight" and "bias" pass through the parametrization that `make` makes."""
     copied = copy.deepcopy(require_module("model", model))
     for name, layer in _layers(copied):
         if parametrize.is_parametrized(layer):
             raise ValueError(f"{name or 'the layer'} is parametrized already; share the weights of a plain network")
-        for part, form in make.items():
-            if getattr(layer, part) is not None:
-                parametrize.register_parametrization(layer, part, form(getattr(layer, part).detach()))
+        for part, parametrization in make.items():
+            values = getattr(layer, part)
+            if values is not None:
+                parametrize.register_parametrization(layer, part, parametrization(values.detach()))
     return copied
