@@ -330,9 +330,7 @@ def _require_data(data: torch.Tensor, components: int | None = None) -> int:
             f"data must have the shape (examples, features), got {tuple(data.shape)}; flatten images with .flatten(1), "
             "bring channels last with channels_as_rows"
         )
-    if len(data) < 2:
-        raise ValueError("data has a single example: a variance needs two or more")
-    if bool((data == data[0]).all()):
+    if bool((data == data[0]).all()):  # a single example too
         raise ValueError(f"data does not vary: all {len(data)} examples are equal, so no direction is a principal one")
     if components is None:
         return min(data.shape)
