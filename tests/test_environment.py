@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from utils import environment as environment_module
 from utils.environment import environment, pick_device, progress_wanted, seed_everything, torch_threads
 
 
@@ -64,13 +65,14 @@ def test_progress_is_drawn_unless_the_environment_says_quiet(monkeypatch, value,
 
 
 def test_environment_tells_this_machine(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(environment_module, "gpus_seen_by", lambda framework: f"the one that {framework} sees")
     stamp = environment()
     assert stamp["python"] == platform.python_version()
     assert torch.__version__.startswith(stamp["torch"])
     assert stamp["numpy"] == np.__version__
     assert stamp["cores"].startswith(f"{os.cpu_count()} ")
-    assert stamp["gpu"].startswith("none")
+    assert stamp["PyTorch's GPU"] == "the one that torch sees"
+    assert stamp["TensorFlow's GPU"] == "the one that tensorflow sees"
     assert all(isinstance(value, str) and value for value in stamp.values())
 
 
@@ -80,3 +82,20 @@ def test_a_missing_library_is_said_to_be_missing(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert environment()["tensorflow"] == "not installed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_each_framework_is_asked_in_a_process_of_its_own_where_there_is_a_driver(monkeypatch, framework):
+    gpus_seen_by = environment_module.gpus_seen_by.__wrapped__
+    monkeypatch.setattr(environment_module.shutil, "which", lambda _: None)
+    monkeypatch.setattr(environment_module.os.path, "exists", lambda _: False)
+    assert gpus_seen_by(framework) == "none"
+    asked = []
+    monkeypatch.setattr(environment_module.shutil, "which", lambda name: name)
+    run = environment_module.subprocess.run
+    monkeypatch.setattr(environment_module.subprocess, "run", lambda *a, **k: asked.append(run(*a, **k)) or asked[0])
+    found = gpus_seen_by(framework)
+    assert asked[0].returncode == 0, asked[0].stderr
+    assert "GPUS:" in asked[0].stdout
+    assert found

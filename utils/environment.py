@@ -6,6 +6,8 @@ import importlib.metadata
 import os
 import platform
 import random
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -122,45 +124,68 @@ def library_versions() -> dict[str, str]:
 
 
 @functools.cache
-def _processor() -> tuple[str, str]:
-    """Return the processor's name and the instruction sets that matter here, both as text."""
-    import cpuinfo  # takes a second, so only when a stamp is asked for
+def processor() -> tuple[str, frozenset[str]]:
+    """Return the processor's name and its flags, such as "avx2": what decides which kernels run."""
+    import cpuinfo  # takes a second, so only when it is asked for
 
     info = cpuinfo.get_cpu_info()
-    flags = set(info.get("flags", ()))
-    wanted = ("avx2", "fma", "avx512f", "avx512vnni", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd")
-    found = [flag for flag in wanted if flag in flags]
-    return info.get("brand_raw") or platform.machine(), " ".join(found) or "not known"
+    return info.get("brand_raw") or platform.machine(), frozenset(info.get("flags", ()))
 
 
-def _gpu_and_threads() -> tuple[str, str]:
-    """Return the names of the GPUs ("" where there is none) and the threads of the framework that computes here."""
+INSTRUCTION_SETS = (
+    *("avx2", "fma", "avx512f", "avx512vnni", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8"),
+    *("asimd", "asimddp", "i8mm"),
+)
+"""The flags that the stamp of a machine names, of those that it has."""
+
+_LIST_GPUS = {
+    "torch": "import torch; names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]",
+    "tensorflow": "import tensorflow as tf; names = [d.name for d in tf.config.list_physical_devices('GPU')]",
+}
+
+
+@functools.cache
+def gpus_seen_by(framework: str) -> str:
+    """Return the names of the GPUs that "torch" or "tensorflow" can compute on, or "none".
+
+    The two are built for different versions of CUDA, so that one may see a GPU that the other does not. Each is asked
+    in a process of its own, since no process loads both; where there is no driver nothing is asked.
+    """
+    driver = shutil.which("nvidia-smi") or os.path.exists("/proc/driver/nvidia")
+    if not driver:
+        return "none"
+    code = f"{_LIST_GPUS[framework]}; print('GPUS:' + ', '.join(names))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    found = [line.removeprefix("GPUS:") for line in done.stdout.splitlines() if line.startswith("GPUS:")]
+    return "".join(found) or "none"
+
+
+def _threads() -> str:
     if computes_with_tensorflow():
-        config = sys.modules["tensorflow"].config
-        threads = config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
-        return ", ".join(d.name for d in config.list_physical_devices("GPU")), f"{threads} threads used by TensorFlow"
+        count = sys.modules["tensorflow"].config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+        return f"{count} threads used by TensorFlow"
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return gpu, f"{torch.get_num_threads()} threads used by PyTorch"
+    return f"{torch.get_num_threads()} threads used by PyTorch"
 
 
 def environment() -> dict[str, str]:
     """Return what a reader needs to know about this machine to judge a measurement on it.
 
-    Keys: processor, instruction_sets, cores, memory, gpu, system, python, and the version of each main library.
+    Keys: processor, instruction_sets, cores, memory, the GPUs that each framework sees, system, python, and the version
+    of each main library.
 
     >>> environment()["python"] == platform.python_version()
     True
     """
-    name, instruction_sets = _processor()
-    gpu, threads = _gpu_and_threads()
+    name, flags = processor()
     stamp = {
         "processor": name,
-        "instruction_sets": instruction_sets,
-        "cores": f"{os.cpu_count()} ({threads})",
+        "instruction_sets": " ".join(flag for flag in INSTRUCTION_SETS if flag in flags) or "not known",
+        "cores": f"{os.cpu_count()} ({_threads()})",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
-        "gpu": gpu or "none: everything runs on the CPU",
+        "PyTorch's GPU": gpus_seen_by("torch"),
+        "TensorFlow's GPU": gpus_seen_by("tensorflow"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }

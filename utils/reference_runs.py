@@ -9,9 +9,10 @@ import functools
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
+from utils.environment import processor
 from utils.files import ROOT
 
 FOLDER = ROOT / "data" / "reference"
@@ -45,12 +46,10 @@ def machine_class() -> str:
     """
     if named := os.environ.get(CLASS_VARIABLE):
         return named
-    import cpuinfo  # takes a second, so only when it is asked for
-
-    return classify(platform.machine(), set(cpuinfo.get_cpu_info().get("flags", ())))
+    return classify(platform.machine(), processor()[1])
 
 
-def classify(architecture: str, flags: set[str]) -> str:
+def classify(architecture: str, flags: Set[str]) -> str:
     """Return the class of a machine by its architecture and the instruction sets of its processor.
 
     >>> classify("x86_64", {"avx2", "fma", "avx512f", "avx512_vnni"})
