@@ -143,7 +143,6 @@ class OnnxModel(nn.Module):
         return torch.from_numpy(output)
 
     def extra_repr(self) -> str:
-        """Name the file in the module's text."""
         return self.path.name
 
 
@@ -232,15 +231,13 @@ def activation_ranges(
     return {name: (float(low), float(high)) for name, (low, high) in chosen.items()}
 
 
-def quantize_onnx_dynamic(source: str | Path, target: str | Path, *, per_channel: bool = False) -> Path:
+def quantize_onnx_dynamic(source: str | Path, target: str | Path) -> Path:
     """Quantize the weights of an ONNX file to uint8; the ranges of the activations are found anew for each input."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     OnnxModel(source)  # raises ExportError if the file is missing or damaged
     with tempfile.TemporaryDirectory() as folder, quiet():
-        quantize_dynamic(
-            _preprocessed(source, folder), Path(target), per_channel=per_channel, weight_type=QuantType.QUInt8
-        )
+        quantize_dynamic(_preprocessed(source, folder), Path(target), per_channel=False, weight_type=QuantType.QUInt8)
     return Path(target)
 
 
@@ -333,7 +330,7 @@ class CompiledModel(nn.Module):
             return self._function[0](x)
 
 
-def compiled(model: nn.Module, example: torch.Tensor, *, freezing: bool = True) -> nn.Module:
+def compiled(model: nn.Module, example: torch.Tensor) -> CompiledModel:
     """Compile a network with `torch.compile` for inputs of the shape of `example`, in evaluation mode.
 
     It takes from some seconds to half a minute, which is spent here and not at the first call.
@@ -341,7 +338,6 @@ def compiled(model: nn.Module, example: torch.Tensor, *, freezing: bool = True) 
     Args:
         model: the network, or what `pt2e_int8` returned; it is copied.
         example: a batch of the size that is wanted.
-        freezing: treat the weights as constants, which lets the compiler fold batch norms and lay out weights anew.
 
     Raises:
         CompilerUnavailableError: there is no compiler, see `compiler_available`, or it fails.
@@ -356,7 +352,8 @@ def compiled(model: nn.Module, example: torch.Tensor, *, freezing: bool = True) 
     from torch._inductor.exc import CppCompileError, InductorError
 
     function = model.graph_module if isinstance(model, Pt2eModel) else copy.deepcopy(model).eval()
-    settings = {"freezing": freezing, "cpp.vec_isa_ok": True, "compile_threads": 1}  # no probing, no pool
+    # Frozen weights are constants: batch norms are folded, weights laid out anew. No probing, no pool of processes.
+    settings = {"freezing": True, "cpp.vec_isa_ok": True, "compile_threads": 1}
     function = torch.compile(function, dynamic=False, fullgraph=True)
     wrapped = CompiledModel(function, tuple(example.shape))
     with quiet(), config.patch(settings):
@@ -388,17 +385,15 @@ class Pt2eModel(nn.Module):
             return self.graph_module(x)
 
 
-def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor], *, reduce_range: bool = True) -> Pt2eModel:
+def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor]) -> Pt2eModel:
     """Quantize a network by torchao's PT2E flow for x86 processors: export, observe, calibrate, convert.
 
-    The weights take 8 bits per channel, the activations 8 bits, or 7 with `reduce_range`. Give the result to
-    `compiled` to get integer kernels.
+    The weights take 8 bits per channel. The activations take 7, so that no sum of two products exceeds 16 bits;
+    `quantize_onnx_static` takes that bit from the weights instead. `compiled` makes integer kernels of the result.
 
     Args:
         model: the network, without quantization.
         calibration_batches: float tensors of the training split; they decide the ranges of the activations.
-        reduce_range: activations of 7 bits, so that no sum of two products exceeds 16 bits; see
-            `quantize_onnx_static`, which takes the bit from the weights instead.
     """
     batches = _calibration_batches(calibration_batches)
     with quiet():
@@ -406,7 +401,7 @@ def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor], *, 
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
         quantizer = x86.X86InductorQuantizer()
-        quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=reduce_range))
+        quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=True))
         prepared = prepare_pt2e(exported_graph(model, batches[0]), quantizer)
         with torch.no_grad():
             for images in batches:

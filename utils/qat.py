@@ -166,12 +166,11 @@ class LearnedScale(Quantizer):
 
     Args:
         bits: from 1 to 8.
-        channels: of the weight, one scale for each; None for one scale, of an activation.
-        signed: for a tensor with negative values; a weight always is.
+        channels: of a weight, which is signed and has a scale for each; None for an activation, unsigned with one.
     """
 
-    def __init__(self, bits: int, channels: int | None = None, *, signed: bool | None = None):
-        super().__init__(bits, signed=channels is not None if signed is None else signed)
+    def __init__(self, bits: int, channels: int | None = None):
+        super().__init__(bits, signed=channels is not None)
         self.log_scale = nn.Parameter(torch.zeros(() if channels is None else channels))
 
     def observe(self, x: torch.Tensor) -> None:
@@ -222,22 +221,18 @@ class TernaryWeight(Quantizer):
     S is the mean absolute value of the weights above that threshold. Stored in 2 bits.
     """
 
-    def __init__(self, channels: int, *, threshold: float = 0.7):
+    def __init__(self, channels: int):
         super().__init__(2, signed=True, symmetric=True)
-        self.threshold = threshold
-
-    def _kept(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = x.detach().flatten(1).abs()
-        kept = rows > self.threshold * rows.mean(dim=1, keepdim=True)
-        return rows, kept
 
     def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
-        rows, kept = self._kept(x)
+        rows = x.detach().flatten(1).abs()
+        kept = self.integers(x).flatten(1) != 0
         scale = (rows * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
         return _by_channel(_positive(scale), x), 0
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
-        _, kept = self._kept(x)
+        rows = x.detach().flatten(1).abs()
+        kept = rows > 0.7 * rows.mean(dim=1, keepdim=True)
         return (x.detach().sign() * kept.view_as(x)).int()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -269,13 +264,12 @@ class BinaryWeight(Quantizer):
         return x if self.bypassed else straight_through(x, self.integers(x) * self.steps(x)[0])
 
 
-def smallest_error_scale(rows: torch.Tensor, *, qmin: int, qmax: int, candidates: int = 80) -> torch.Tensor:
-    """Return for each row the scale, out of a grid up to its min-max scale, with the smallest mean squared error.
+def smallest_error_scale(rows: torch.Tensor, *, qmin: int, qmax: int) -> torch.Tensor:
+    """Return for each row the scale with the smallest mean squared error, of 80 evenly spaced up to its min-max scale.
 
     Args:
         rows: shape (rows, values).
         qmin, qmax: the integers allowed; the zero point is 0.
-        candidates: scales tried, evenly spaced.
 
     Returns:
         scales, shape (rows,), positive.
@@ -290,7 +284,7 @@ def smallest_error_scale(rows: torch.Tensor, *, qmin: int, qmax: int, candidates
     whole = _positive(whole)
     best = whole.clone()
     least = torch.full_like(whole, torch.inf)
-    for share in torch.linspace(1.0, 1.0 / candidates, candidates):
+    for share in torch.linspace(1.0, 1.0 / 80, 80):
         scale = (whole * share)[:, None]
         error = (torch.clamp((rows / scale).round(), qmin, qmax) * scale - rows).square().mean(dim=1)
         best = torch.where(error < least, scale[:, 0], best)

@@ -13,14 +13,11 @@ import torch
 from torch import nn
 
 from utils.accounting import packed_bytes
-from utils.input_validation import require_fraction, require_int, require_module, require_tensor
+from utils.input_validation import require_int, require_module, require_tensor
 from utils.models import evaluating
 
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 """The smallest normal float32, 2^-126, and the smallest scale: for much smaller ones 1 / S would overflow."""
-
-UNSEEN = 1e-4
-"""Share of probability that `entropy_range` spreads over all bins, so that no divergence is infinite."""
 
 Range = tuple[torch.Tensor, torch.Tensor]
 """The smallest and the largest real value to represent: two scalars, or two vectors with one entry a channel."""
@@ -40,8 +37,8 @@ class QuantizationParameters:
         axis: the dimension of the channels, or None for one grid.
 
     >>> parameters = QuantizationParameters(torch.tensor(0.5), torch.tensor(0, dtype=torch.int32), -127, 127)
-    >>> parameters.dtype, parameters.levels
-    (torch.int8, 255)
+    >>> parameters.dtype
+    torch.int8
     """
 
     scale: torch.Tensor
@@ -65,21 +62,6 @@ class QuantizationParameters:
     def dtype(self) -> torch.dtype:
         """The dtype of the codes: int8 if any of them may be negative, else uint8."""
         return torch.int8 if self.qmin < 0 else torch.uint8
-
-    @property
-    def levels(self) -> int:
-        """How many integers there are."""
-        return self.qmax - self.qmin + 1
-
-    @property
-    def bits(self) -> int:
-        """Bits that a code takes."""
-        return math.ceil(math.log2(self.levels))
-
-    @property
-    def range(self) -> Range:
-        """The smallest and the largest real value on the grid."""
-        return self.scale * (self.qmin - self.zero_point), self.scale * (self.qmax - self.zero_point)
 
 
 def integer_range(bits: int, *, signed: bool = True, symmetric: bool = False) -> tuple[int, int]:
@@ -219,40 +201,12 @@ def minmax_range(values: torch.Tensor, *, axis: int | None = None) -> Range:
     return _like_axis(rows.amin(dim=1), axis), _like_axis(rows.amax(dim=1), axis)
 
 
-def percentile_range(values: torch.Tensor, *, share: float = 0.999, axis: int | None = None) -> Range:
-    """Return the range of the middle `share` of the values, from 0 to 1: half of the rest is cut off at each end.
-
-    Where no value is negative, the low end stays and all of the rest is cut off at the high end.
-
-    >>> low, high = percentile_range(torch.arange(1001.0) - 500, share=0.9)
-    >>> low.item(), high.item()
-    (-450.0, 450.0)
-    """
-    require_fraction("share", share)
-    ordered = _rows(values, axis).sort(dim=1).values
-    last = ordered.shape[1] - 1
-    cut = (1.0 - share) / 2.0
-    one_sided = ordered[:, 0] >= 0
-    low = torch.where(one_sided, ordered[:, 0], ordered[:, round(cut * last)])
-    high = torch.where(one_sided, ordered[:, round((1.0 - 2.0 * cut) * last)], ordered[:, round((1.0 - cut) * last)])
-    return _like_axis(low, axis), _like_axis(high, axis)
-
-
 def mse_range(
-    values: torch.Tensor,
-    *,
-    bits: int = 8,
-    signed: bool = True,
-    symmetric: bool = False,
-    axis: int | None = None,
-    candidates: int = 50,
+    values: torch.Tensor, *, bits: int = 8, signed: bool = True, symmetric: bool = False, axis: int | None = None
 ) -> Range:
-    """Return the range, from all down to a fiftieth of min-max, whose grid has the least mean squared error.
+    """Return the range whose grid has the least mean squared error: min-max, or one of 49 fractions k / 50 of it.
 
     A narrower range clips a few values and has finer steps for the others.
-
-    Args:
-        candidates: how many equally spaced fractions of the min-max range are tried, the whole among them.
 
     >>> values = torch.cat([torch.linspace(-1, 1, 1000), torch.tensor([20.0])])
     >>> mse_range(values, bits=4, symmetric=True)[1] < 20
@@ -263,8 +217,8 @@ def mse_range(
     high = rows.amax(dim=1)
     least = torch.full_like(low, math.inf, dtype=torch.float64)
     best = torch.ones_like(low)
-    for step in range(candidates, 0, -1):
-        fraction = step / candidates
+    for step in range(50, 0, -1):
+        fraction = step / 50
         grid = parameters_from_range(
             low * fraction, high * fraction, bits=bits, signed=signed, symmetric=symmetric, axis=0
         )
@@ -272,34 +226,6 @@ def mse_range(
         best = torch.where(error < least, fraction, best)
         least = torch.minimum(error, least)
     return _like_axis(low * best, axis), _like_axis(high * best, axis)
-
-
-def entropy_range(values: torch.Tensor, *, bits: int = 8, bins: int = 2048) -> Range:
-    """Return the range whose quantized histogram tells most about the values: least Kullback-Leibler divergence.
-
-    Magnitudes go into `bins` bins. For each threshold P is the histogram below it, with all that is clipped counted in
-    its last bin, and Q is the histogram without the clipped, spread evenly over the bins that share a level, where P
-    has any. One range for the whole tensor; both ends are cut at the threshold.
-
-    Args:
-        bits: of the codes, 2 to 8.
-        bins: at least 2^(bits - 1), the levels of the magnitudes.
-
-    Source: Migacz, "8-bit inference with TensorRT", 2017, slides 19 to 39; ONNX Runtime's entropy calibration.
-
-    >>> low, high = entropy_range(torch.linspace(-1, 1, 4097))
-    >>> bool(high > 0.8), bool(low == -high)
-    (True, True)
-    """
-    low, high = minmax_range(values)
-    levels = integer_range(bits, symmetric=True)[1] + 1
-    top = torch.maximum(-low, high).item()
-    if top < SMALLEST_SCALE:
-        return low, high
-    counts = torch.histc(values.detach().double().abs(), bins=bins, min=0.0, max=top)
-    thresholds = sorted({*range(levels, bins, max(1, bins // 128)), bins})
-    threshold = top * min(thresholds, key=lambda kept: _divergence(counts, kept, levels)) / bins
-    return low.clamp(min=-threshold), high.clamp(max=threshold)
 
 
 class Observer:
@@ -326,9 +252,9 @@ class Observer:
             raise ValueError("nothing was observed yet: send calibration batches through the network first")
         return torch.cat(self._batches)
 
-    def range(self, choose: Callable[[torch.Tensor], Range] = minmax_range) -> Range:
-        """Return the range that `choose` finds for the values, such as `percentile_range`."""
-        return choose(self.observed)
+    def range(self) -> Range:
+        """Return the smallest and the largest value so far."""
+        return minmax_range(self.observed)
 
 
 @torch.no_grad()
@@ -546,19 +472,3 @@ def _broadcast(parameters: QuantizationParameters, values: torch.Tensor) -> tupl
     if parameters.axis is None:
         return scale, zero_point
     return _along(scale, parameters.axis, values.dim()), _along(zero_point, parameters.axis, values.dim())
-
-
-def _divergence(counts: torch.Tensor, kept: int, levels: int) -> float:
-    """Return KL(P || Q) for the histogram cut after `kept` bins and merged into so many levels."""
-    inside = counts[:kept]
-    p = inside.clone()
-    p[-1] += counts[kept:].sum()
-    level = torch.arange(kept) * levels // kept
-    occupied = (p > 0).double()
-    total = torch.bincount(level, weights=inside, minlength=levels)
-    share = total / torch.bincount(level, weights=occupied, minlength=levels).clamp(min=1.0)
-    q = share[level] * occupied
-    p = p / p.sum()
-    q = q / q.sum().clamp(min=1.0)
-    q = (1.0 - UNSEEN) * q + UNSEEN / kept  # where P holds only what was clipped, Q has nothing
-    return float(torch.special.xlogy(p, p / q).sum())
