@@ -231,8 +231,9 @@ class _ContextModel:
     - how many weights the neighbours' lines have kept in all outputs, in multiples of the layer's mean (`LINE_BOUNDS`);
     - how many its output has kept so far, in multiples of the layer's mean (`OUTPUT_BOUNDS`).
 
-    Each context counts how many entries it has met and how many of them were kept; their ratio is the next probability.
-    Where the inputs are no image, the contexts come out alike and little is lost.
+    Each context counts its entries and how many of them were kept; the ratio, after `PRIOR_WEIGHT` entries of the
+    layer's density, is the next probability. Where the inputs are no image, the contexts come out alike and little is
+    lost.
 
     Counts, sums and quotients are those of IEEE 754, so encoder and decoder find the same bits on every machine.
     """

@@ -164,9 +164,6 @@ def ranks_for_budget(weights: Mapping[str, torch.Tensor], budget_bytes: int) -> 
         weights: a matrix for each name; its dtype says how many bytes a number takes.
         budget_bytes: for all factors together, without biases; at least enough for rank 1 everywhere.
 
-    Returns:
-        A rank for each name.
-
     >>> ranks_for_budget({"a": torch.diag(torch.tensor([9.0, 1, 1, 1, 1])), "b": torch.eye(5)}, 120)
     {'a': 1, 'b': 2}
     """
@@ -291,16 +288,13 @@ def split_conv_channels(conv: nn.Conv2d, rank: int) -> nn.Sequential:
     )
     """
     mixed, mixing = _conv_factors(conv, conv_channel_matrix(conv.weight), rank)
-    first = nn.Conv2d(
-        conv.in_channels,
-        rank,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        padding_mode=conv.padding_mode,
-        bias=False,
-    )
+    form = {
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+        "padding_mode": conv.padding_mode,
+    }
+    first = nn.Conv2d(conv.in_channels, rank, conv.kernel_size, **form, bias=False)
     second = nn.Conv2d(rank, conv.out_channels, 1, bias=conv.bias is not None)
     _filled(first, conv, weight=mixed.reshape(first.weight.shape))
     _filled(second, conv, weight=mixing.reshape(second.weight.shape))
