@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/ready
+PIPLOG := $(VENV)/pip.log
 # `make run ONLY=00` runs one notebook, ONLY="00 01" two; `make run FLAGS=--fail-fast` stops at the first that fails
 ONLY ?=
 FLAGS ?=
@@ -56,15 +57,19 @@ solutions: $(READY) ## write build/solutions: the course with its exercises solv
 checkpoints: $(READY) ## list how the networks in data/checkpoints/ were trained, and how to train one again
 	$(RUN) -m utils checkpoints
 
-constraints: $(READY) ## write constraints.txt from what is installed, after a change of requirements.txt
-	$(RUN) -m pip freeze --exclude-editable > constraints.txt
+constraints: ## after a change of requirements.txt: write constraints.txt and README's table of platforms
+	$(RUN) -m utils platforms --pin
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11 to 3.13 is needed, this is %d.%d; try: make PYTHON=python3.12 ..." % v)'
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	@$(PYTHON) -I utils/course/before_install.py
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version): about 8 GB, five minutes. pip writes to $(PIPLOG)."
+	@test "$$($(RUN) --version 2>&1)" = "$$($(PYTHON) --version)" || rm -rf $(VENV) # venv would keep the other Python
+	@rm -f $@ && mkdir -p $(VENV)
+	@{ $(PYTHON) -m venv $(VENV) && $(RUN) -m pip install --disable-pip-version-check --no-input --progress-bar off \
+	    -r requirements.txt -c constraints.txt -e .; } > $(PIPLOG) 2>&1 || { tail -n 20 $(PIPLOG); \
+	    echo "The set-up failed. The whole log is $(PIPLOG); the same command tries again."; exit 1; } >&2
 	@touch $@

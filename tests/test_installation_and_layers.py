@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from utils.course import platforms
 from utils.files import ROOT
 
 # What each folder of `utils` may import from; the library, "", lies flat in `utils` itself.
@@ -26,8 +28,13 @@ MAY_IMPORT = {
 
 
 def _pins(name):
-    lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
-    return {canonicalize_name(r.name): r for r in map(Requirement, filter(None, lines))}
+    found = [Requirement(line) for line in platforms.pins(name)]
+    assert len({r.name for r in found}) == len(found), "two pins for one distribution"
+    return {canonicalize_name(r.name): r for r in found}
+
+
+def _needed_here(requirements):
+    return {name for name, r in requirements.items() if r.marker is None or r.marker.evaluate()}
 
 
 def _closure(names):
@@ -71,9 +78,10 @@ def test_installed_versions_are_the_pinned_ones(name):
 
 
 def test_everything_needed_is_installed_and_constrained():
-    needed = _closure(_pins("requirements.txt"))
-    assert _pins("requirements.txt").keys() <= needed
-    assert needed - {"setuptools", "pip", "wheel"} <= _pins("constraints.txt").keys()
+    direct = _needed_here(_pins("requirements.txt"))
+    needed = _closure(direct)
+    assert direct <= needed
+    assert needed <= _pins("constraints.txt").keys()
 
 
 def test_conda_installs_the_same_files():
@@ -90,6 +98,41 @@ def test_conda_installs_the_same_files():
 
 def test_make_installs_the_same_files():
     assert "-r requirements.txt -c constraints.txt -e ." in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def _make_ready(folder, setup):
+    """Let make set up an environment in a folder whose Python is a script that does what `setup` says."""
+    (folder / "utils" / "course").mkdir(parents=True)
+    for name in ("requirements.txt", "constraints.txt", "pyproject.toml", "Makefile"):
+        shutil.copy(ROOT / name, folder / name)
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *--version) echo Python 3.12.1 ;; {setup} esac\n')
+    python.chmod(0o755)
+    command = ["make", "--no-print-directory", f"PYTHON={python}", ".venv/ready"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+MAKES_A_VENV = '*"-m venv "*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;'
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("finished", [True, False])
+def test_pip_is_heard_only_where_it_fails_and_only_a_whole_set_up_is_ready(tmp_path, finished):
+    pip = f'*"-m pip "*) echo "WARNING: a location is ignored" >&2; echo the reason; exit {0 if finished else 1} ;;'
+    done = _make_ready(tmp_path, f"{MAKES_A_VENV} {pip}")
+    assert done.stdout.startswith("Setting up .venv")
+    assert done.stdout.count("\n") == 1
+    assert ("the reason" in done.stderr, "log is .venv/pip.log" in done.stderr) == (not finished, not finished)
+    assert "the reason" in (tmp_path / ".venv" / "pip.log").read_text()
+    assert (done.returncode == 0, (tmp_path / ".venv" / "ready").exists()) == (finished, finished)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_nothing_is_set_up_where_something_is_missing(tmp_path):
+    done = _make_ready(tmp_path, "*before_install.py) echo Python 3.11 is needed >&2; exit 1 ;;")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Python 3.11 is needed")
+    assert not (tmp_path / ".venv").exists()
 
 
 def _folder(module):

@@ -45,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     reference = commands.add_parser("reference", help="make the last run this class of machine's reference run")
     reference.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
 
+    platforms = commands.add_parser("platforms", help="see where the pins resolve, and write README's table (needs uv)")
+    platforms.add_argument("--pin", action="store_true", help="write constraints.txt from requirements.txt first")
+
     for name, what in HANDOUTS.items():
         handout = commands.add_parser(name, help=what)
         handout.add_argument("--output", type=Path, default=BUILD / name, help=f"another folder than build/{name}")
@@ -140,6 +143,16 @@ def _reference(options: argparse.Namespace) -> int:
     return 0
 
 
+def _platforms(options: argparse.Namespace) -> int:
+    from utils.course.platforms import write_constraints, write_table
+
+    if options.pin:
+        write_constraints()
+    table, all_resolve = write_table()
+    print(table)
+    return 0 if all_resolve else 1
+
+
 def _handout(options: argparse.Namespace) -> int:
     from utils.course.handouts import write_solutions_folder, write_student_folder
 
@@ -154,6 +167,7 @@ _COMMANDS = {
     "execute": _execute,
     "checkpoints": _checkpoints,
     "reference": _reference,
+    "platforms": _platforms,
     "student": _handout,
     "solutions": _handout,
 }
