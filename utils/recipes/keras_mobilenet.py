@@ -5,12 +5,8 @@ with both.
 """
 
 import importlib.metadata
-from typing import TYPE_CHECKING
 
 from utils.dataset_files import Digits, mnist_arrays
-
-if TYPE_CHECKING:
-    import keras
 
 NOTEBOOK = "13"
 
@@ -56,7 +52,7 @@ def train(name: str) -> dict[str, object]:
     return about
 
 
-def fit_mobilenet(digits: Digits, recipe: dict[str, float]) -> "keras.Model":
+def fit_mobilenet(digits: Digits, recipe: dict[str, float]):
     """Train a new MobileNetV2 by a recipe, as `RECIPES` holds it."""
     from utils.keras_models import ShiftedDigits, build_mobilenet, keras
 
