@@ -45,6 +45,13 @@ class Tiny(nn.Module):
         return self.fc(F.relu(self.bn(self.conv(x))).flatten(1))
 
 
+class Undecided(nn.Module):
+    """No graph can hold it: what it computes depends on the numbers."""
+
+    def forward(self, x):
+        return x if float(x.sum()) > 0 else -x
+
+
 def lived_in(network, seed=0):
     """Give each batch norm statistics and weights as training would, none of them 0 or 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -155,10 +162,6 @@ def test_a_damaged_file(float_file, tmp_path, images, content):
 
 
 def test_what_cannot_be_exported_says_so(images, tmp_path):
-    class Undecided(nn.Module):
-        def forward(self, x):
-            return x if float(x.sum()) > 0 else -x
-
     with pytest.raises(ExportError, match=r"Undecided cannot be written to net\.onnx"):
         export_onnx(Undecided(), images, tmp_path / "net.onnx")
     with pytest.raises(ExportError, match="cannot be written"):
@@ -290,10 +293,6 @@ def test_folding_leaves_every_mode_and_what_is_trained_as_it_was():
 
 
 def test_folding_needs_a_network_that_can_be_traced():
-    class Undecided(nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
-
     with pytest.raises(ExportError, match="Undecided cannot be traced"):
         fold_batch_norm(Undecided())
 

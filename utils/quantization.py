@@ -228,54 +228,24 @@ def mse_range(
     return _like_axis(low * best, axis), _like_axis(high * best, axis)
 
 
-class Observer:
-    """Collects what passes a point of a network during calibration, so that a range can be chosen for it.
-
-    >>> observer = Observer()
-    >>> observer.observe(torch.tensor([0.0, 2.0]))
-    >>> observer.observe(torch.tensor([-1.0]))
-    >>> observer.range()
-    (tensor(-1.), tensor(2.))
-    """
-
-    def __init__(self) -> None:
-        self._batches: list[torch.Tensor] = []
-
-    def observe(self, values: torch.Tensor) -> None:
-        """Keep a copy of `values`."""
-        self._batches.append(require_tensor("values", values).detach().clone())
-
-    @property
-    def observed(self) -> torch.Tensor:
-        """All values so far, joined along the first dimension."""
-        if not self._batches:
-            raise ValueError("nothing was observed yet: send calibration batches through the network first")
-        return torch.cat(self._batches)
-
-    def range(self) -> Range:
-        """Return the smallest and the largest value so far."""
-        return minmax_range(self.observed)
-
-
 @torch.no_grad()
 def observe(
     model: nn.Module, names: Sequence[str], batches: Iterable[torch.Tensor]
-) -> dict[str, tuple[Observer, Observer]]:
-    """Run the batches through `model` and return, for each named module, observers of its input and of its output.
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Run calibration batches through `model` and return, for each named module, all its inputs and all its outputs.
 
-    >>> seen = observe(nn.Sequential(nn.Linear(2, 3)), ["0"], [torch.ones(1, 2)])
-    >>> seen["0"][0].range()
-    (tensor(1.), tensor(1.))
+    >>> inputs, outputs = observe(nn.Sequential(nn.Linear(2, 3)), ["0"], [torch.ones(1, 2), torch.zeros(4, 2)])["0"]
+    >>> inputs.shape, outputs.shape
+    (torch.Size([5, 2]), torch.Size([5, 3]))
     """
     require_module("model", model)
-    observers = {name: (Observer(), Observer()) for name in names}
+    inputs: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+    outputs: dict[str, list[torch.Tensor]] = {name: [] for name in names}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
-        of_input, of_output = observers[name]
-
-        def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            of_input.observe(inputs[0])
-            of_output.observe(output)
+        def keep(_: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            inputs[name].append(arguments[0].clone())  # the next module may change it in place
+            outputs[name].append(output.clone())
 
         return model.get_submodule(name).register_forward_hook(keep)
 
@@ -287,7 +257,7 @@ def observe(
     finally:
         for handle in handles:
             handle.remove()
-    return observers
+    return {name: (torch.cat(inputs[name]), torch.cat(outputs[name])) for name in names}
 
 
 # --- codebooks, two values, three values ------------------------------------------------------------------------------
