@@ -158,14 +158,6 @@ def test_moving_averages_move_in_training_only_and_not_when_frozen():
     assert 0.0 in quantizer(torch.tensor([0.0])).tolist()
 
 
-@pytest.mark.parametrize("x", [torch.tensor([5.0, 6.0]), torch.tensor([-6.0, -5.0]), torch.zeros(3)])
-def test_a_range_of_one_sign_includes_zero(x):
-    quantizer = MovingAverageRange(4).eval()
-    quantizer.observe(x)
-    assert quantizer(torch.zeros(1)).item() == 0.0
-    assert (quantizer(x) - x).abs().max() <= quantizer.steps(x)[0] / 2 + 1e-6
-
-
 def test_ranges_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="bits must be from 1 to 8, got 9"):
         LearnedScale(9)
