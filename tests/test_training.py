@@ -55,7 +55,7 @@ def flat(model: nn.Module) -> torch.Tensor:
 # --- evaluate and logits --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 30, 1000])
+@pytest.mark.parametrize("batch_size", [7, 1000])
 def test_evaluate_against_a_plain_loop(batch_size):
     model, split = moody(), toy(30)
     model(split.images)  # moves the batch norm's statistics away from 0 and 1
@@ -151,15 +151,6 @@ def test_the_learning_rate_is_that_of_pytorchs_schedulers(steps, warm_up):
         schedule.step()
 
 
-def test_the_learning_rate_rises_to_1_and_falls_to_0():
-    factors = [rise_then_cosine(step, 100, 0.2) for step in range(101)]
-    assert factors[0] == pytest.approx(1 / 21)
-    assert factors[10] - factors[9] == pytest.approx(factors[1] - factors[0])
-    assert factors[20] == max(factors) == 1.0
-    assert factors[60] == pytest.approx(0.5)
-    assert factors[100] == pytest.approx(0.0, abs=1e-7)
-
-
 @given(steps=st.integers(1, 200), warm_up=st.floats(0, 1))
 def test_the_learning_rate_has_one_peak_and_stays_in_range(steps, warm_up):
     factors = [rise_then_cosine(step, steps, warm_up) for step in range(steps)]
@@ -184,14 +175,6 @@ def test_fit_against_a_plain_loop():
         optimizer.step()
     torch.testing.assert_close(flat(ours), flat(plain), rtol=1e-4, atol=1e-5)
     assert (flat(ours) - flat(linear())).abs().max() > 0.1
-
-
-def test_weight_decay_is_decoupled_from_the_gradient():
-    model = linear()
-    before = flat(model)
-    recipe = Recipe(epochs=1, batch_size=60, learning_rate=0.1, weight_decay=0.5, warm_up=0)
-    fit(model, toy(), recipe, loss=lambda m, x, y: 0.0 * m(x).sum())
-    torch.testing.assert_close(flat(model), before * (1 - 0.1 * 0.5))
 
 
 def test_fit_learns():
@@ -374,16 +357,6 @@ def test_the_shifts_of_the_epoch_are_drawn_before_the_order():
     seen = []
     fit(moody(), targets, recipe, loss=lambda m, x, y: seen.append(x) or follow_answers(m, x, y))
     assert torch.equal(torch.cat(seen), wanted)
-
-
-def test_a_student_learns_from_answers_alone():
-    teacher, student = linear(), moody()
-    fit(teacher, toy(600), Recipe(epochs=10, batch_size=20, learning_rate=0.05))
-    targets = shifted_answers(teacher, toy(600).images, 1)
-    fit(student, targets, Recipe(epochs=10, batch_size=20, learning_rate=0.02), loss=follow_answers)
-    images = toy(200, seed=2).images
-    agree = (logits(student, images).argmax(1) == logits(teacher, images).argmax(1)).float().mean()
-    assert agree > 0.8
 
 
 # --- the shift ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -77,62 +78,39 @@ def test_listing_does_not_load_tensorflow():
 
 BRIEF = Recipe(epochs=12, batch_size=20, learning_rate=2e-3)
 
+NARROW = NarrowRecipe(source="LeNet300100", arguments={"hidden": (30, 20)}, training=BRIEF)
+GRADUAL = GradualRecipe(sparsity=0.9, pruning_epochs=2, tuning_epochs=2)
+SHIFTED = Recipe(epochs=3, batch_size=20, shift=1)
+LOW_RANK = LowRankRecipe(source="LeNet300100", layer="fc1", rank=12, teacher="LeNet300100", training=SHIFTED)
+QUANTIZED = QuantizedRecipe(
+    network=LeNet300100,
+    source="LeNet300100",
+    weight=TernaryWeight,
+    activation=lambda: LearnedScale(8),
+    training=Recipe(epochs=3, batch_size=20),
+    teacher="LeNet300100",
+    clip=0.5,
+)
+COMPRESSED = CompressionRecipe(
+    source="LeNet300100",
+    arguments={"hidden": (30, 20)},
+    kept=0.2,
+    levels=3,
+    pruning=Recipe(epochs=15, batch_size=20, learning_rate=3e-3),
+    tuning=Recipe(epochs=5, batch_size=20),
+    teacher="LeNet300100",
+)
+
 TINY = {
     "dense": (dense, "LiteNetMLP", Recipe(epochs=3, batch_size=50, shift=1)),
-    "narrow": (narrow, "tiny", NarrowRecipe(source="LeNet300100", arguments={"hidden": (30, 20)}, training=BRIEF)),
-    "narrow, labels": (
-        narrow,
-        "tiny",
-        NarrowRecipe(source="LeNet300100", arguments={"hidden": (30, 20)}, training=BRIEF, distilled=False),
-    ),
+    "narrow": (narrow, "tiny", NARROW),
+    "narrow, labels": (narrow, "tiny", replace(NARROW, distilled=False)),
     "narrow from scratch": (narrow_from_scratch, "tiny", "tiny twin"),
-    "gradually pruned": (
-        gradually_pruned,
-        "tiny-seed1",
-        GradualRecipe(sparsity=0.9, pruning_epochs=2, tuning_epochs=2),
-    ),
-    "gradually pruned, distilled": (
-        gradually_pruned,
-        "tiny-seed1",
-        GradualRecipe(sparsity=0.9, pruning_epochs=2, tuning_epochs=2, teacher_share=0.5),
-    ),
-    "low rank": (
-        low_rank,
-        "tiny",
-        LowRankRecipe(
-            source="LeNet300100",
-            layer="fc1",
-            rank=12,
-            teacher="LeNet300100",
-            training=Recipe(epochs=3, batch_size=20, shift=1),
-        ),
-    ),
-    "quantized": (
-        quantized,
-        "tiny",
-        QuantizedRecipe(
-            network=LeNet300100,
-            source="LeNet300100",
-            weight=TernaryWeight,
-            activation=lambda: LearnedScale(8),
-            training=Recipe(epochs=3, batch_size=20),
-            teacher="LeNet300100",
-            clip=0.5,
-        ),
-    ),
-    "compressed": (
-        compressed,
-        "tiny-seed1",
-        CompressionRecipe(
-            source="LeNet300100",
-            arguments={"hidden": (30, 20)},
-            kept=0.2,
-            levels=3,
-            pruning=Recipe(epochs=15, batch_size=20, learning_rate=3e-3),
-            tuning=Recipe(epochs=5, batch_size=20),
-            teacher="LeNet300100",
-        ),
-    ),
+    "gradually pruned": (gradually_pruned, "tiny-seed1", GRADUAL),
+    "gradually pruned, distilled": (gradually_pruned, "tiny-seed1", replace(GRADUAL, teacher_share=0.5)),
+    "low rank": (low_rank, "tiny", LOW_RANK),
+    "quantized": (quantized, "tiny", QUANTIZED),
+    "compressed": (compressed, "tiny-seed1", COMPRESSED),
 }
 
 
@@ -142,7 +120,7 @@ def test_training_again_gives_the_same_file_as_good_as_its_card_says(kind, monke
     small = Splits(*(split.take(200) for split in mnist))
     monkeypatch.setattr(module, "load", lambda: small)
     monkeypatch.setitem(module.RECIPES, name, recipe)
-    monkeypatch.setitem(narrow.RECIPES, "tiny twin", TINY["narrow"][2])
+    monkeypatch.setitem(narrow.RECIPES, "tiny twin", NARROW)
     compressed._answers.cache_clear()
     cards = []
     for folder in (tmp_path / "first", tmp_path / "again"):

@@ -121,7 +121,14 @@ def seeds_of(size: str) -> tuple[str, ...]:
 
 RECIPES = {name: recipe for size, recipe in SIZES.items() for name in seeds_of(size)}
 
-MINUTES = dict.fromkeys(SIZES, 5)
+MINUTES = {
+    **dict.fromkeys(SIZES, 5),
+    "LeNet5-3-kB-labels": 3,
+    "LeNet5-3-kB-plain": 3,
+    "LeNet5-3-kB-long": 10,
+    "LeNet300100-7-kB-labels": 3,
+    "LeNet300100-7-kB-plain": 3,
+}
 
 
 def load_compressed(name: str, *, folder: Path = FOLDER) -> bytes:

@@ -23,7 +23,7 @@ RECIPES = {
 }
 """Learning rate, weight decay and epochs were chosen on the validation split."""
 
-MINUTES = {"LiteNetMLP": 2, "LiteNetCNN": 3, "LeNet300100": 3, "LeNet5": 8, "SmallResNet": 4, "SmallDepthwiseNet": 3}
+MINUTES = {"LiteNetMLP": 2, "LiteNetCNN": 5, "LeNet300100": 2, "LeNet5": 10, "SmallResNet": 4, "SmallDepthwiseNet": 3}
 
 
 def needs(name: str) -> tuple[str, ...]:

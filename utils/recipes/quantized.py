@@ -115,7 +115,7 @@ RECIPES = {
 }
 """Learning rates and epochs were chosen on validation."""
 
-MINUTES = {"LiteNetCNN-4-bit": 3, "LiteNetCNN-ternary": 5, "LeNet300100-ternary": 5, "NormedMLP-binary": 10}
+MINUTES = {"LiteNetCNN-4-bit": 2, "LiteNetCNN-ternary": 6, "LeNet300100-ternary": 2, "NormedMLP-binary": 14}
 
 
 def quantized_form(name: str) -> nn.Module:
