@@ -13,6 +13,7 @@ import sysconfig
 from typing import NamedTuple
 
 OLDEST, NEWEST = (3, 11), (3, 13)
+PROCESSORS = {"Linux": ("x86_64", "aarch64"), "Darwin": ("arm64",), "Windows": ("amd64",)}
 
 
 class Machine(NamedTuple):
@@ -65,9 +66,7 @@ def what_is_missing(machine: Machine) -> str:
             f"macOS 14 or newer is needed, and this is macOS {release}: PyTorch has no wheel for it; "
             "update macOS, or use another machine."
         )
-    if processor not in {"Linux": ("x86_64", "aarch64"), "Windows": ("amd64",), "Darwin": ("arm64",)}.get(
-        machine.system, ()
-    ):
+    if processor not in PROCESSORS.get(machine.system, ()):
         return (
             "Linux on x86-64 or aarch64, macOS on Apple silicon or Windows on x86-64 is needed, and this is "
             f"{machine.system} on {machine.processor}: PyTorch has no wheel for it; use another machine."
