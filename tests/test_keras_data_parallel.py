@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -78,3 +80,11 @@ def test_a_script_that_is_no_python_starts_no_worker_and_a_report_needs_a_launch
         launch_tensorflow("this is no Python", workers=1)
     with pytest.raises(RuntimeError, match="nobody waits"):
         report(1)
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_a_gpu_is_hidden_where_it_is_the_only_one(gpus):
+    config = Mock()
+    config.list_physical_devices = {"GPU": [f"GPU:{number}" for number in range(gpus)]}.get
+    assert hide_single_gpu(SimpleNamespace(config=config)) == (gpus == 1)
+    assert [tuple(call.args) for call in config.set_visible_devices.mock_calls] == ([([], "GPU")] if gpus == 1 else [])

@@ -1,7 +1,7 @@
 """Processes that train together with TensorFlow: each is told the cluster by TF_CONFIG, as on several machines.
 
 TensorFlow has no launcher such as torchrun: whoever runs it on several machines starts one process on each and sets
-`TF_CONFIG`. `launch_tensorflow` does that on this machine. It imports neither TensorFlow nor PyTorch.
+`TF_CONFIG`. `launch_tensorflow` does that on this machine. This module imports neither TensorFlow nor PyTorch.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from utils.files import ROOT
@@ -27,6 +28,21 @@ REPORT_VARIABLE = "WORKBOOK_WORKER_REPORT"
 
 class TensorFlowWorkerError(RuntimeError):
     """A worker failed or took too long; the message has the last lines it wrote. None of them is left running."""
+
+
+def hide_single_gpu(tensorflow: ModuleType) -> bool:
+    """Hide the GPU of a machine that has just one, before anything is computed; tell whether there was one to hide.
+
+    Two replicas need two devices of a kind, so that with one GPU they share the CPU. Whatever is made outside their
+    scope would still land on the GPU, and a comparison would be one of two kinds of device.
+
+    Args:
+        tensorflow: the module, which the caller has imported.
+    """
+    alone = len(tensorflow.config.list_physical_devices("GPU")) == 1
+    if alone:
+        tensorflow.config.set_visible_devices([], "GPU")
+    return alone
 
 
 def cluster_config(ports: list[int], index: int) -> str:
