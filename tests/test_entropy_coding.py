@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from utils import entropy_coding
 from utils.entropy_coding import (
     MAGIC,
     CodingError,
@@ -27,6 +28,8 @@ from utils.entropy_coding import (
     relative_indices,
 )
 from utils.models import LeNet300100
+
+pytest.importorskip("constriction")  # no wheel for Linux on aarch64
 
 SYMBOLS = st.lists(st.integers(0, 20), min_size=1, max_size=200)
 CODES = arrays.arrays(np.int64, arrays.array_shapes(max_dims=4, max_side=8), elements=st.integers(0, 4))
@@ -229,3 +232,9 @@ def test_contexts_find_crowds_and_lose_little_without_them():
     bound = entropy(crowded) * crowded.size / 8
     assert mask_bytes(crowded) < 0.5 * bound
     assert 0.98 * bound < mask_bytes(shuffled) < 1.03 * bound
+
+
+def test_without_its_package_coding_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(entropy_coding, "constriction", None)
+    with pytest.raises(entropy_coding.RangeCoderMissingError, match="pip install constriction"):
+        encode_network(small_network(), model="LeNet300100", arguments=SMALL)

@@ -22,6 +22,8 @@ from utils.weight_sharing import (
     share_levels,
 )
 
+pytest.importorskip("constriction")  # no wheel for Linux on aarch64
+
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=60)
 SMALL = {"hidden": (8, 6)}
 

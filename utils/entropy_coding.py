@@ -5,6 +5,7 @@ Compression (Han, Mao and Dally, 2016, sections 2 and 4), and a range coder with
 uses. What is coded is a `SharedTensor`: a few centroids, and for each weight which of them it is, or zero.
 """
 
+import functools
 import heapq
 import itertools
 import json
@@ -14,12 +15,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import constriction
 import numpy as np
 import torch
 from torch import nn
 
 from utils.models import MODELS
+
+try:
+    import constriction
+except ImportError:  # it has no wheel for Linux on aarch64: all else in this module works without
+    constriction = None
 
 MAGIC = b"NNZ2"
 MAXIMUM_CENTROIDS = 127
@@ -36,6 +41,20 @@ PRIOR_WEIGHT = 8.0
 
 class CodingError(ValueError):
     """A file or a stream is truncated, damaged or foreign, or does not fit; the message says which."""
+
+
+class RangeCoderMissingError(RuntimeError):
+    """The package `constriction`, whose range coder writes and reads these files, is not installed here."""
+
+
+def _range_coder():
+    """Return `constriction.stream`, or say how to get it."""
+    if constriction is None:
+        raise RangeCoderMissingError(
+            "these files are written and read with the range coder of the package constriction, which has no wheel "
+            "for Linux on aarch64; with a Rust compiler, `pip install constriction` builds it"
+        )
+    return constriction.stream
 
 
 # --- what is coded ----------------------------------------------------------------------------------------------------
@@ -269,10 +288,6 @@ class _ContextModel:
         self.line += 1
 
 
-_BERNOULLI = constriction.stream.model.Bernoulli(perfect=False)
-_CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
-
-
 def _probabilities(counts: np.ndarray) -> np.ndarray:
     return (counts / counts.sum()).astype(np.float32)
 
@@ -299,12 +314,22 @@ def _code_steps(lines: np.ndarray, centroids: int) -> Iterator[tuple[int, np.nda
         counts[code] += 1
 
 
-def _encode_tensor(encoder: constriction.stream.queue.RangeEncoder, tensor: SharedTensor) -> None:
+@functools.cache
+def _bernoulli():
+    return _range_coder().model.Bernoulli(perfect=False)
+
+
+@functools.cache
+def _categorical():
+    return _range_coder().model.Categorical(perfect=False)
+
+
+def _encode_tensor(encoder: "constriction.stream.queue.RangeEncoder", tensor: SharedTensor) -> None:
     lines = _as_lines(tensor.codes)
     for line, probabilities in _mask_steps(lines):
-        encoder.encode(line, _BERNOULLI, probabilities)
+        encoder.encode(line, _bernoulli(), probabilities)
     for code, probabilities in _code_steps(lines, len(tensor.centroids)):
-        encoder.encode(np.array([code], dtype=np.int32), _CATEGORICAL, probabilities[None])
+        encoder.encode(np.array([code], dtype=np.int32), _categorical(), probabilities[None])
 
 
 def _information(tensor: SharedTensor) -> tuple[float, float]:
@@ -316,14 +341,14 @@ def _information(tensor: SharedTensor) -> tuple[float, float]:
 
 
 def _decode_tensor(
-    decoder: constriction.stream.queue.RangeDecoder, shape: tuple[int, ...], kept: int, centroids: np.ndarray
+    decoder: "constriction.stream.queue.RangeDecoder", shape: tuple[int, ...], kept: int, centroids: np.ndarray
 ) -> SharedTensor:
     lines = _as_lines(np.zeros(shape, dtype=np.int64)).copy()
     density = kept / max(1, lines.size)
     if 0 < density < 1:
         model = _ContextModel(*lines.shape, density)
         for line in lines:
-            line[:] = decoder.decode(_BERNOULLI, model.probabilities())
+            line[:] = decoder.decode(_bernoulli(), model.probabilities())
             model.update(line)
     elif density == 1:
         lines[:] = 1
@@ -333,7 +358,7 @@ def _decode_tensor(
     if len(centroids) > 1:
         counts = np.ones(len(centroids))
         for place in places:
-            code = int(decoder.decode(_CATEGORICAL, _probabilities(counts)[None])[0])
+            code = int(decoder.decode(_categorical(), _probabilities(counts)[None])[0])
             lines.flat[place] = code + 1
             counts[code] += 1
     return SharedTensor(_from_lines(lines, shape), centroids)
@@ -374,7 +399,7 @@ def encode_network(tensors: Mapping[str, SharedTensor], *, model: str, arguments
     if found != wanted:
         raise CodingError(f"the tensors are not those of {model} with {dict(arguments)}: {found} instead of {wanted}")
     tables = b""
-    encoder = constriction.stream.queue.RangeEncoder()
+    encoder = _range_coder().queue.RangeEncoder()
     for tensor in tensors.values():
         tables += _varint(int(np.count_nonzero(tensor.codes))) + _centroid_table(tensor.centroids)
         _encode_tensor(encoder, tensor)
@@ -438,7 +463,7 @@ def _decode(content: bytes) -> tuple[nn.Module, dict[str, SharedTensor]]:
             centroids, offset = _read_centroid_table(content, offset)
             tables[name] = kept, centroids
         stream = np.frombuffer(content[offset:], dtype="<u4").astype(np.uint32)
-        decoder = constriction.stream.queue.RangeDecoder(stream)
+        decoder = _range_coder().queue.RangeDecoder(stream)
         tensors = {name: _decode_tensor(decoder, shape, *tables[name]) for name, shape in _shapes(model).items()}
     except CodingError:
         raise

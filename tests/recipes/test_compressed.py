@@ -24,6 +24,8 @@ from utils.recipes.compressed import (
 )
 from utils.training import Recipe, evaluate
 
+pytest.importorskip("constriction")  # no wheel for Linux on aarch64
+
 
 def kept_fraction(weights):
     return sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
