@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from utils.files import ROOT
-from utils.keras_data_parallel import TensorFlowWorkerError, launch_tensorflow, report
+from utils.keras_data_parallel import TensorFlowWorkerError, hide_single_gpu, launch_tensorflow, report
 
 TELL = """
 import json, os, sys
