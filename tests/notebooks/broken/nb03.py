@@ -2,4 +2,33 @@
 
 IN_NOTEBOOK = [("[:, unit]", "[:, unit - 1]", "hand, loop and index agree")]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # the first rows stay, whatever was asked for
+    (
+        "utils.structured_pruning",
+        "new_weight = new_weight[rows]",
+        "new_weight = new_weight[: len(rows)]",
+        "narrow_linear and torch_pruning agree",
+    ),
+    # the weakest channels stay
+    (
+        "utils.structured_pruning",
+        "return mask_by_score(scores, (len(scores) - count)",
+        "return mask_by_score(-scores, (len(scores) - count)",
+        "every filter of conv2 that stays has a larger L1 norm",
+    ),
+    # place by place instead of channel by channel behind flatten
+    (
+        "utils.structured_pruning",
+        "return (kept[:, None] * positions + places).flatten()",
+        "return (kept[:, None] * positions + places).T.flatten()",
+        "our eight lines and shrink_lenet5 make the same network",
+    ),
+    # a silenced channel still says its bias
+    (
+        "utils.structured_pruning",
+        "        layer.bias[gone] = 0.0",
+        "        pass",
+        "the small network equals the masked one",
+    ),
+]
