@@ -3,9 +3,13 @@
 IN_NOTEBOOK = [
     ("* in_features + out_features,", "* in_features,", "the sums for LiteNetMLP"),
     ("weights * side**2", "weights * side", "the sums for LiteNetCNN"),
-    ('mlp = networks["LiteNetMLP"]', "mlp = LiteNetMLP().half()", "in memory: four bytes"),
-    ("(to_safetensors(mlp))", "(2 * to_safetensors(mlp))", "on the disk: the same"),
-    ("Adam(mlp.parameters())", "SGD(mlp.parameters(), lr=1)", "training with Adam holds"),
+    ('mlp = networks["LiteNetMLP"]', "mlp = LiteNetMLP().half()", "in memory each parameter takes four bytes"),
+    ("(to_safetensors(mlp))", "(2 * to_safetensors(mlp))", "the file holds the same bytes"),
+    ("Adam(mlp.parameters())", "SGD(mlp.parameters(), lr=1)", "parameters, gradients and Adam's averages"),
 ]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    ("utils.accounting", 'example)["Global"] // 2', 'example)["Global"]', "the sums for LiteNetMLP"),
+    ("utils.accounting", "sum(p.numel() for p in require", "sum(len(p) for p in require", "the sums for LiteNetMLP"),
+    ("utils.accounting", "t.numel() * t.element_size()", "t.numel()", "in memory each parameter takes four bytes"),
+]
