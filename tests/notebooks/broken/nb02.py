@@ -1,8 +1,32 @@
 """Breaking notebook 02: see `tests.notebooks.broken`."""
 
 IN_NOTEBOOK = [
-    ("abs().flatten().argsort(stable", "flatten().argsort(stable", "vectorised: the same"),
+    ("abs().flatten().argsort(stable", "flatten().argsort(stable", "vectorised it does the same"),
     ('prune.remove(layer, "weight")', "pass", "after prune.remove it is exactly"),
 ]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # one weight too few where the count is not a whole number
+    (
+        "utils.pruning",
+        'return round(require_fraction("sparsity", sparsity) * total)',
+        'return int(require_fraction("sparsity", sparsity) * total)',
+        "on six weights all four agree",
+    ),
+    # large negative weights count as small
+    ("utils.pruning", "return weight.detach().abs()\n", "return weight.detach()\n", "on six weights all four agree"),
+    # a control that is not random
+    (
+        "utils.pruning",
+        "scores = torch.rand(weight.shape, generator=generator, device=generator.device)",
+        "scores = weight.detach().abs()",
+        "half of the weights cost less than half a point by magnitude",
+    ),
+    # the masks reach the last layer only
+    (
+        "utils.pruning",
+        "    for name, mask in masks.items():\n        # Not weight * mask",
+        "    for name, mask in list(masks.items())[-1:]:\n        # Not weight * mask",
+        "half of the weights cost less than half a point by magnitude",
+    ),
+]
