@@ -1,17 +1,23 @@
 """Seeds, device, threads, and the stamp of the machine."""
 
 import contextlib
+import copy
+import functools
 import importlib.metadata
 import os
 import platform
 import random
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from tests.notebooks.reading import code
 from utils import environment as environment_module
-from utils.environment import environment, pick_device, progress_wanted, seed_everything, torch_threads
+from utils.environment import environment, full_float32, pick_device, progress_wanted, seed_everything, torch_threads
+from utils.files import ROOT
 
 
 def draw():
@@ -54,6 +60,57 @@ def test_thread_count_is_set_and_restored_even_after_an_exception():
         seen.append(torch.get_num_threads())
         raise KeyError
     assert (seen, torch.get_num_threads()) == ([before + 1], before)
+
+
+@pytest.mark.parametrize("before", [(False, True), (True, False)])
+def test_tf32_is_off_inside_the_block_and_as_before_after_an_exception(before):
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn
+    seen = []
+    with full_float32():  # gives this process its own settings back
+        for setting, allowed in zip(settings, before, strict=True):
+            setting.allow_tf32 = allowed
+        with contextlib.suppress(KeyError), full_float32():
+            seen.append(tuple(setting.allow_tf32 for setting in settings))
+            raise KeyError
+        seen.append(tuple(setting.allow_tf32 for setting in settings))
+    assert seen == [(False, False), before]
+
+
+def test_notebook_12_times_a_first_call_first_and_checks_every_way_on_the_gpu(monkeypatch):
+    """Its measurement on a GPU, on a stand-in for one: the order of the calls, their formats, what is compared."""
+    calls = []
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            calls.append((x.dtype, len(x), torch.backends.cudnn.allow_tf32))
+            return x * self.weight
+
+    cells = code(ROOT / "notebooks" / "12_inference_efficiency.ipynb")
+    (apart,) = [cell.source for cell in cells if "def apart(" in cell.source]
+    pieces = [apart[: apart.index("\n\n\n")], *(c.source for c in cells if "_on_gpu(" in c.source)]
+    names = {"batches": {1: torch.ones(1, 3), 64: torch.full((64, 3), 2.0)}, "dense": Network(), "torch": torch}
+    names |= {"copy": copy, "functools": functools, "full_float32": full_float32, "pd": pd, "time": time}
+    pieces += [cell.source for cell in cells if cell.source.startswith("def measure_on(")]
+    exec("\n".join(["captured = None", *pieces]), names)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
+    clocked = []
+    timed, differences = names["measure_on"](
+        "cpu", clock=lambda way: clocked.append(way) or 1.0, capture=functools.partial
+    )
+    to_compare = (torch.float32, 1, False)
+    assert calls[:4] == [to_compare, "wait", to_compare, "wait"], "on the CPU, then nothing before the first call"
+    assert calls.count("wait") == 2, "a first call at the first batch size only"
+    assert timed[1].notna().all()
+    assert sorted(timed.index[timed[64].isna()]) == ["first call, until done", "first call, until it returns"]
+    assert {dtype for dtype, _, _ in calls[4:]} == {torch.float32, torch.float16}
+    assert not any(tf32 for _, _, tf32 in calls[4:])
+    assert len(clocked) == 8
+    assert list(differences) == ["eager", "CUDA graph", "eager, float16", "CUDA graph, float16"]
+    assert max(differences.values()) == 0.0
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("1", False), ("0", True), ("", True), (None, True)])

@@ -104,6 +104,31 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute float32 products and convolutions on a GPU in float32 inside the block, and restore the setting after it.
+
+    By default PyTorch lets a GPU's convolutions round their inputs to TF32, which keeps 10 of the 23 bits of a
+    mantissa: enough to train, but not for outputs that must be the CPU's to a hundred-thousandth.
+
+    >>> import torch
+    >>> with full_float32():
+    ...     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    (False, False)
+    """
+    import torch
+
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = False
+        yield
+    finally:
+        for setting, allowed in zip(settings, before, strict=True):
+            setting.allow_tf32 = allowed
+
+
 def progress_wanted() -> bool:
     """Tell whether a progress bar may be drawn: not where outputs are stored or compared."""
     return os.environ.get(QUIET_VARIABLE, "") in ("", "0")

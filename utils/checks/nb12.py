@@ -70,7 +70,7 @@ def true_statements(answer: Callable) -> None:
         answer,
         right={"A", "D"},
         why_wrong={
-            "B": "a layer that does little with each byte it moves waits for the bytes, however well it is written.",
+            "B": "how many times faster was the separable layer, and did its two steps run at the ordinary one's rate?",
             "C": "at a load of 0.9 the mean wait is 0.9 / (2 x 0.1) = 4.5 calls, at 0.99 nearly 50.",
             "E": "a folded batch norm is the same linear function; the predictions stayed.",
         },

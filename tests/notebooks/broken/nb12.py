@@ -5,4 +5,9 @@ IN_NOTEBOOK = [
     ("max(arrival, free_at) + seconds", "arrival + seconds", "hand, loop, running maximum"),
 ]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # whoever arrives is served at once, though the server is busy
+    ("utils.serving", "start = max(arrivals[first], free_at)", "start = arrivals[first]", "hand, loop, running"),
+    # without the half, as if a call in progress had its whole length left
+    ("utils.serving", "load * seconds / (2 * (1 - load))", "load * seconds / (1 - load)", "the mean wait is that of"),
+]
