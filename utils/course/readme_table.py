@@ -106,7 +106,7 @@ def render_table(runs: Sequence[Run]) -> str:
         name = "" if row["model"] == previous else NETWORK_NAMES.get(row["model"], row["model"])
         previous = row["model"]
         error = "" if row["accuracy"] is None else f"{100 * error_of(row):.2f} %"
-        times = [_clock(found, selected.clock) for found in (_selected_row(selected, each) for each in records)]
+        times = [_clock(_find(selected, each), selected.clock) for each in records]
         link = f"[{selected.notebook}](notebooks/{row['notebook']}.ipynb)"
         lines.append("| " + " | ".join([name, selected.done, error, _file(row, records[0]), *times, link]) + " |")
     machines = "; ".join(
@@ -124,17 +124,22 @@ def render_table(runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
-def _selected_row(selected: Selected, records: Sequence[Row]) -> Row | None:
-    there = [row for row in records if row["notebook"].startswith(selected.notebook)]
-    for row in there:
+def _find(selected: Selected, records: Sequence[Row]) -> Row | None:
+    for row in records:
         same = (row["technique"], row["model"]) == (selected.technique, selected.model)
-        if same and row["variant"].startswith(selected.variant):
+        if same and row["notebook"].startswith(selected.notebook) and row["variant"].startswith(selected.variant):
             return row
-    if there:
+    return None
+
+
+def _selected_row(selected: Selected, records: Sequence[Row]) -> Row | None:
+    """Return the selected row of the first run; only a notebook that did not run at all may lack it."""
+    row = _find(selected, records)
+    if row is None and any(other["notebook"].startswith(selected.notebook) for other in records):
         raise ValueError(
             f"notebook {selected.notebook} has no record like {selected}; see SELECTED in utils/course/readme_table.py"
         )
-    return None
+    return row
 
 
 def _file(row: Row, records: Sequence[Row]) -> str:
