@@ -1,5 +1,44 @@
 """Breaking notebook 04: see `tests.notebooks.broken`."""
 
-IN_NOTEBOOK = [("sorted((scores[i, j]", "sorted((-scores[i, j]", "the loop finds our three masks")]
+IN_NOTEBOOK = [
+    ("sorted((scores[i, j]", "sorted((-scores[i, j]", "the loop finds our three masks"),
+    ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five seeds, |t| > 2 is a false alarm"),
+]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # a score with a sign: what lowers the loss most goes first
+    (
+        "utils.pruning",
+        "return (gradient * weight).detach().abs()",
+        "return (gradient * weight).detach()",
+        "the scores of utils.pruning are these formulas",
+    ),
+    # the highest scores go
+    (
+        "utils.pruning",
+        "below = flat < threshold",
+        "below = flat > threshold",
+        "the vectorised form, PyTorch's call and utils.pruning",
+    ),
+    # the count of a column instead of a row
+    (
+        "utils.pruning",
+        "count = pruned_count(scores[0].numel(), sparsity)",
+        "count = pruned_count(len(scores), sparsity)",
+        "within each row, activation keeps 1.2 and 1.4",
+    ),
+    # another norm than L2
+    (
+        "utils.pruning",
+        "x.reshape(-1, x.shape[-1]).square().sum(dim=0)",
+        "x.reshape(-1, x.shape[-1]).abs().sum(dim=0)",
+        "the input norms of the first layer",
+    ),
+    # the probability of staying in place of that of going
+    (
+        "utils.pruning",
+        "device=generator.device) >= sparsity",
+        "device=generator.device) < sparsity",
+        "independent draws have the binomial's mean",
+    ),
+]
