@@ -65,7 +65,7 @@ clean: ## remove the environment and everything that was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt constraints.txt pyproject.toml
-	@$(PYTHON) -I utils/course/before_install.py
+	@$(PYTHON) -I utils/course/check_before_install.py
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version): about 8 GB, five minutes. pip writes to $(PIPLOG)."
 	@test "$$($(RUN) --version 2>&1)" = "$$($(PYTHON) --version)" || rm -rf $(VENV) # venv would keep the other Python
 	@rm -f $@ && mkdir -p $(VENV)

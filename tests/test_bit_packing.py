@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.drawn import seeded
+from tests.random_inputs import seeded
 from utils.bit_packing import pack, unpack
 
 

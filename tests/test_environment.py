@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.notebooks.reading import code
+from tests.notebooks.read_notebooks import code
 from utils import environment as environment_module
 from utils.environment import environment, full_float32, pick_device, progress_wanted, seed_everything, torch_threads
 from utils.files import ROOT

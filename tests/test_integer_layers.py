@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from tests.drawn import randn, seeded
+from tests.random_inputs import randn, seeded
 from utils.integer_layers import IntegerLinear, fixed_point, requantize
 from utils.quantization import QuantizationParameters, dequantize, parameters_for, parameters_from_range, quantize
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.drawn import quick
+from tests.random_inputs import quick
 from utils.accounting import count_macs, count_parameters
 from utils.low_rank import (
     LowRankLinear,

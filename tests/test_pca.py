@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from tests.drawn import quick, randn, seeded
+from tests.random_inputs import quick, randn, seeded
 from utils import pca
 
 fits = pytest.mark.parametrize("fit", [pca.pca_by_covariance, pca.pca_by_svd])

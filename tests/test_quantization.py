@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import nn
 
-from tests.drawn import randn
+from tests.random_inputs import randn
 from utils import quantization as q
 from utils.bit_packing import pack
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.notebooks.reading import COURSE
+from tests.notebooks.read_notebooks import COURSE
 from utils.__main__ import main
 from utils.files import ROOT
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from tests.drawn import images, quick, randn, seeded, seeded_model, tied_scores
+from tests.random_inputs import images, quick, randn, seeded, seeded_model, tied_scores
 from utils.accounting import count_macs, count_parameters
 from utils.models import LeNet5, LeNet300100, SmallDepthwiseNet, SmallResNet
 from utils.pruning import apply_masks, group_scores, spread_mask

@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _broken_promises(output: Path) -> list[dict]:
     from utils.claims import read_results
-    from utils.course.reference_run import broken_promises
+    from utils.course.write_reference_run import broken_promises
     from utils.reference_runs import machine_class, reference_runs
 
     _, reference = reference_runs().get(machine_class(), ({}, []))
@@ -137,14 +137,14 @@ def _checkpoints(options: argparse.Namespace) -> int:
 
 
 def _reference(options: argparse.Namespace) -> int:
-    from utils.course.reference_run import write_reference
+    from utils.course.write_reference_run import write_reference
 
     print(write_reference(options.output))
     return 0
 
 
 def _platforms(options: argparse.Namespace) -> int:
-    from utils.course.platforms import write_constraints, write_table
+    from utils.course.pin_resolution import write_constraints, write_table
 
     if options.pin:
         write_constraints()

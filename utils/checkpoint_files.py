@@ -26,7 +26,8 @@ class CheckpointError(RuntimeError):
 def damaged(path: Path, wrong: str) -> CheckpointError:
     """Return the error that says what is wrong with a file and how to restore it."""
     return CheckpointError(
-        f"{path.name} {wrong}. To restore it: git checkout -- data/checkpoints (or train it again: python -m utils checkpoints NAME)"
+        f"{path.name} {wrong}. To restore it: git checkout -- data/checkpoints "
+        "(or train it again: python -m utils checkpoints NAME)"
     )
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.checks.wrong_answers import WRONG_ANSWERS
-from tests.notebooks.reading import COURSE, SOLUTIONS, code
+from tests.notebooks.read_notebooks import COURSE, SOLUTIONS, code
 from utils.checks import WrongAnswerError, check, checker
 
 CHECK = re.compile(r'^check\("(\d\d\.\d)", (\w+)\)$', flags=re.MULTILINE)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.notebooks.reading import COURSE, SOLUTIONS, code
+from tests.notebooks.read_notebooks import COURSE, SOLUTIONS, code
 from utils.course.handouts import write_solutions_folder, write_student_folder
 from utils.files import ROOT
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.notebooks.broken import IN_LIBRARY, IN_NOTEBOOK
-from tests.notebooks.reading import COURSE, code
+from tests.notebooks.read_notebooks import COURSE, code
 from utils.claims import ClaimError
 from utils.files import ROOT
 
