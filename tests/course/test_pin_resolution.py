@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from utils.course import check_before_install, platforms
+from utils.course import check_before_install, pin_resolution
 from utils.course.check_before_install import Machine, this_machine, what_is_missing
 from utils.files import ROOT
 
@@ -108,43 +108,47 @@ def test_the_check_and_pyproject_name_the_same_pythons():
 
 
 def every_reason(reason):
-    return {(platform, python): reason(platform) for platform in platforms.PLATFORMS for python in platforms.PYTHONS}
+    return {
+        (platform, python): reason(platform)
+        for platform in pin_resolution.PLATFORMS
+        for python in pin_resolution.PYTHONS
+    }
 
 
 def test_the_table_in_readme_was_measured_for_these_pins():
-    rendered = platforms.render_table(every_reason(lambda platform: "" if platform.supported else "no wheel"))
-    assert platforms.put_table(README, rendered, platforms.digest_of_pins()) == README, (
+    rendered = pin_resolution.render_table(every_reason(lambda platform: "" if platform.supported else "no wheel"))
+    assert pin_resolution.put_table(README, rendered, pin_resolution.digest_of_pins()) == README, (
         "the pins changed, or the rows: python -m utils platforms"
     )
 
 
-@pytest.mark.parametrize("readme", ["no comments", platforms.BEGIN.format(digest="0a"), platforms.END])
+@pytest.mark.parametrize("readme", ["no comments", pin_resolution.BEGIN.format(digest="0a"), pin_resolution.END])
 def test_a_readme_without_its_comments_is_refused(readme):
     with pytest.raises(ValueError, match="once each, in this order"):
-        platforms.put_table(readme, "table", "0a")
+        pin_resolution.put_table(readme, "table", "0a")
 
 
 def test_the_table_goes_between_the_comments():
-    begin, end = platforms.BEGIN, platforms.END
-    written = platforms.put_table(f"a\n{begin.format(digest='0a')}\nold\n{end}\nb", "new \\1", "9f")
+    begin, end = pin_resolution.BEGIN, pin_resolution.END
+    written = pin_resolution.put_table(f"a\n{begin.format(digest='0a')}\nold\n{end}\nb", "new \\1", "9f")
     assert written == f"a\n{begin.format(digest='9f')}\n\nnew \\1\n\n{end}\nb"
 
 
 def test_a_change_of_a_pin_changes_the_digest_and_a_comment_does_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(platforms, "ROOT", tmp_path)
+    monkeypatch.setattr(pin_resolution, "ROOT", tmp_path)
 
     def digest(requirements):
         (tmp_path / "requirements.txt").write_text(requirements)
         (tmp_path / "constraints.txt").write_text("numpy==2.4.6\n")
-        return platforms.digest_of_pins()
+        return pin_resolution.digest_of_pins()
 
     assert digest("numpy==2.4.6\n") == digest("# why\nnumpy==2.4.6  # the tested one\n\n") != digest("numpy==2.4.5\n")
 
 
 def test_without_uv_the_command_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(platforms.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(pin_resolution.shutil, "which", lambda *_, **__: None)
     with pytest.raises(RuntimeError, match="pip install uv"):
-        platforms.resolve(platforms.PLATFORMS[0], "3.12")
+        pin_resolution.resolve(pin_resolution.PLATFORMS[0], "3.12")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_without_uv_the_command_says_what_to_install(monkeypatch):
 )
 def test_a_platform_resolves_only_if_every_version_is_pinned(monkeypatch, status, output, reason):
     answer = subprocess.CompletedProcess([], status, output, "Because torch has no wheels\n")
-    monkeypatch.setattr(platforms, "uv_compile", lambda *_, **__: answer)
-    found = platforms.resolve(platforms.PLATFORMS[0], "3.12")
+    monkeypatch.setattr(pin_resolution, "uv_compile", lambda *_, **__: answer)
+    found = pin_resolution.resolve(pin_resolution.PLATFORMS[0], "3.12")
     assert reason in found
     assert bool(found) == bool(reason)

@@ -7,7 +7,7 @@ are quick.
 
 import importlib
 
-from tests.notebooks.reading import COURSE
+from tests.notebooks.read_notebooks import COURSE
 
 _MODULES = {path.stem: importlib.import_module(f"{__name__}.nb{path.stem[:2]}") for path in COURSE}
 
