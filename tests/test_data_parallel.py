@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from tests.notebooks.read_notebooks import code
 from utils import data_parallel
 from utils.data_parallel import WorkerError, launch
+from utils.files import ROOT
+from utils.models import LiteNetMLP
 
 # --- shards and gradients --------------------------------------------------------------------------------------------
 
@@ -82,6 +86,69 @@ def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
     assert data_parallel.load_state(tmp_path / "none.pt", again, optimizer_again) == 0
     assert torch.equal(model.weight, again.weight)
+
+
+# --- on a GPU, tried without one -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gpus_here", "workers", "gpus", "expected"),
+    [
+        (4, 4, True, ("cuda:1", "nccl")),
+        (4, 4, False, ("cpu", "gloo")),  # asked to stay on the CPU: what is recorded must not be "nccl"
+        (1, 2, True, ("cpu", "gloo")),
+        (0, 2, True, ("cpu", "gloo")),
+    ],
+)
+def test_a_worker_names_the_backend_that_it_uses(monkeypatch, gpus_here, workers, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus_here)
+    device, backend = data_parallel.device_and_backend(1, workers, gpus=gpus)
+    assert (str(device), backend) == expected
+
+
+@pytest.mark.parametrize(("device", "between"), [("cuda", ["wait"]), ("cpu", [])])
+def test_the_clock_starts_and_stops_at_an_idle_device(monkeypatch, device, between):
+    events = []
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: events.append("barrier"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: events.append("wait"))
+    monkeypatch.setattr(data_parallel.time, "perf_counter", lambda: events.append("clock") or len(events))
+    worker = data_parallel.Worker(0, 2, torch.device(device), "", 0)
+    assert data_parallel.timed(worker, events.append, "call") > 0
+    assert events == ["barrier", *between, "clock", "call", *between, "clock"]
+
+
+def test_notebook_11_writes_a_step_down_only_when_its_exchange_is_over(tmp_path):
+    """NCCL's backward pass returns at once; with a dead partner it is `item` that never comes back."""
+
+    class DeadPartner(Exception):
+        pass
+
+    class Loss:
+        def backward(self):
+            pass
+
+        def item(self):
+            raise DeadPartner
+
+    (cell,) = [
+        cell for cell in code(ROOT / "notebooks" / "11_gpu_data_parallelism.ipynb") if "ACCIDENT = " in cell.source
+    ]
+    script = {}
+    exec(cell.source, script)
+    namespace = {
+        "DistributedDataParallel": lambda model: model,
+        "F": SimpleNamespace(cross_entropy=lambda *_: Loss()),
+        "LiteNetMLP": LiteNetMLP,
+        "data_parallel": data_parallel,
+        "seed": 0,
+        "share": lambda *_: (torch.zeros(1, 1, 28, 28), torch.zeros(1)),
+        "torch": torch,
+    }
+    exec(script["ACCIDENT"], namespace)
+    worker = data_parallel.Worker(0, 2, torch.device("cpu"), "nccl", 0)
+    with pytest.raises(DeadPartner):
+        namespace["train"](worker, str(tmp_path / "state"))
+    assert not list(tmp_path.iterdir())
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -195,16 +196,49 @@ def join(*, gpus: bool = True, timeout_s: float = 100.0) -> Iterator[Worker]:
     if FOLDER_VARIABLE in os.environ:
         threading.Thread(target=_end_with_launcher, daemon=True).start()
     torch.set_num_threads(1)
-    local_rank = int(os.environ["LOCAL_RANK"])
-    local_workers = int(os.environ["LOCAL_WORLD_SIZE"])
-    device, backend = torch.device("cpu"), "gloo"
-    if gpus and torch.cuda.device_count() >= local_workers:
-        device, backend = torch.device("cuda", local_rank), "nccl"
+    local_rank, local_workers = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    device, backend = device_and_backend(local_rank, local_workers, gpus=gpus)
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     yield Worker(dist.get_rank(), dist.get_world_size(), device, backend, restarts)
     dist.destroy_process_group()  # only after success: a failed worker must not wait for the others here
+
+
+def device_and_backend(local_rank: int, local_workers: int, *, gpus: bool = True) -> tuple[torch.device, str]:
+    """Return where a worker computes and through what it talks, which is what a record of its run must name.
+
+    Args:
+        local_rank: its number among the workers of this machine.
+        local_workers: how many they are: each must have a GPU of its own, or all compute on the CPU.
+        gpus: False to compute on the CPU in any case.
+
+    >>> device_and_backend(1, 2, gpus=False)
+    (device(type='cpu'), 'gloo')
+    """
+    if gpus and torch.cuda.device_count() >= local_workers:
+        return torch.device("cuda", local_rank), "nccl"
+    return torch.device("cpu"), "gloo"
+
+
+def timed(worker: Worker, function: Callable[..., object], *arguments: object) -> float:
+    """Return the seconds that `function(*arguments)` takes on this worker, from a moment at which all are ready.
+
+    Every worker must call it. A call on a GPU returns before its work is done, so the clock starts and stops at an idle
+    device.
+    """
+    dist.barrier()
+    _wait_for(worker.device)
+    started = time.perf_counter()
+    function(*arguments)
+    _wait_for(worker.device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def report(value: Any) -> None:
