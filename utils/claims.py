@@ -347,8 +347,10 @@ def unit_of(name: str, unit: str | Mapping[str, str] = "") -> str:
     >>> unit_of("speedup"), unit_of("saved_bytes"), unit_of("drop", {"drop": "points"})
     ('x', 'B', 'points')
     """
+    if name == "tries":
+        return ""
     given = unit if isinstance(unit, str) else unit.get(name, "")
-    if given or name == "tries":
+    if given:
         return given
     if name in ("accuracy", "sparsity"):
         return "%"
