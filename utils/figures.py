@@ -249,7 +249,7 @@ def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, ba
     high = max([ridge, *(x for x, _ in points.values())]) * 4
     x = np.array([low, ridge, high])
     roof = np.minimum(peak_flops, x * bandwidth) / 1e9
-    axis.plot(x, roof, color="0.3", marker="", label="roof: the most this machine can do")
+    axis.plot(x, roof, color="0.3", marker="", label="roof: a product and a copy, measured")
     for index, (name, (intensity, rate)) in enumerate(points.items()):
         axis.plot([intensity], [rate / 1e9], linestyle="", color=_colour(index), marker=_marker(index), label=name)
     axis.set(
