@@ -6,4 +6,35 @@ IN_NOTEBOOK = [
     ("zeros < 2**bits - 1", "zeros < 2**bits - 2", "hand, loop and relative_indices agree"),
 ]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # the columns are not stored
+    (
+        "utils.pruning",
+        "return nonzeros * (value_bytes + index_bytes) + (rows + 1) * max(4, index_bytes)",
+        "return nonzeros * value_bytes + (rows + 1) * max(4, index_bytes)",
+        "fifty times fewer weights make compressed rows",
+    ),
+    # the codes of the largest centroids come first
+    (
+        "utils.weight_sharing",
+        "np.searchsorted(centroids, rounded) + 1)",
+        "len(centroids) - np.searchsorted(centroids, rounded))",
+        "share finds our codes",
+    ),
+    # each weight takes its neighbour's centroid
+    (
+        "utils.weight_sharing",
+        "kept = centroids[self.codes.flatten()[self.places] - 1]",
+        "kept = centroids[self.codes.flatten()[self.places] - 2]",
+        "hand, loop, index_add and autograd find",
+    ),
+    # the rarest letters get no longer words
+    ("utils.entropy_coding", "lengths[symbol] += 1", "lengths[symbol] = 1", "hand, loop and huffman_lengths agree"),
+    # a filler stands for one place too many
+    (
+        "utils.entropy_coding",
+        "gaps += [reach - 1] * fillers + [gap % reach]",
+        "gaps += [reach] * fillers + [gap % reach]",
+        "hand, loop and relative_indices agree",
+    ),
+]
