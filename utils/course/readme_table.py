@@ -118,8 +118,8 @@ def render_table(runs: Sequence[Run]) -> str:
         "",
         f"Machines: {machines}. Errors and files are of the first. Times with one thread; x is over the float32 "
         "network in eager PyTorch at the same batch size. On 10,000 digits two errors near 1 % that differ by less "
-        "than 0.3 points are not told apart. Rows of 5 % and 2 % are means of three seeds. All rows, with the training "
-        "spent on each, are in [16 scoreboard](notebooks/16_scoreboard.ipynb).",
+        "than 0.3 points are not told apart. All rows, with the training spent on each, are in "
+        "[16 scoreboard](notebooks/16_scoreboard.ipynb).",
     ]
     return "\n".join(lines)
 
