@@ -2,7 +2,22 @@
 
 IN_NOTEBOOK = [
     ("[256, 256])", "[128, 256])", "the sum over the global batch gives the gradient"),
-    ("BatchNormalization(synchronized=True)", "BatchNormalization()", "with synchronized=True it does not"),
+    ("BatchNormalization(synchronized=True)", "BatchNormalization()", "with synchronized=True one step agrees"),
 ]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # each image has its neighbour's label
+    (
+        "utils.dataset_files",
+        "Digits(images[~held_out], labels[~held_out])",
+        "Digits(images[~held_out], np.roll(labels[~held_out], 1))",
+        "both classify more than half of the test digits",
+    ),
+    # the report of the first worker stands for all
+    (
+        "utils.keras_data_parallel",
+        "_report_of(folder, index) for index",
+        "_report_of(folder, 0) for index",
+        "two workers report, each from its own place",
+    ),
+]
