@@ -6,4 +6,26 @@ IN_NOTEBOOK = [
     ("norm.bias - factor", "norm.bias + factor", "loop, tensors and PyTorch fold"),
 ]
 
-IN_LIBRARY = []
+IN_LIBRARY = [
+    # the weights are cut off instead of rounded
+    (
+        "utils.quantization",
+        "steps = torch.round(real * (1.0 / scale)) + zero_point",
+        "steps = torch.floor(real * (1.0 / scale)) + zero_point",
+        "that makes the largest error of a logit at least five times",
+    ),
+    # gamma and beta exchanged
+    (
+        "utils.onnx_export",
+        "norm.eps, norm.weight, norm.bias",
+        "norm.eps, norm.bias, norm.weight",
+        "folded, the network has no batch norm",
+    ),
+    # each image gets its neighbour's answer
+    (
+        "utils.onnx_export",
+        "return torch.from_numpy(output)",
+        "return torch.from_numpy(output).roll(1, 0)",
+        "the exported network has the logits",
+    ),
+]
