@@ -166,7 +166,7 @@ def quantize_onnx_static(
         target: where to write.
         calibration_batches: float tensors of the training split; they decide the ranges of the activations.
         per_channel: one scale for each output channel of a weight, or one for the whole tensor.
-        reduce_range: weights of 7 bits, -64 to 63. Without them the sum of two products can exceed 16 bits, which
+        reduce_range: weights of 7 bits, -64 to 64. Without them the sum of two products can exceed 16 bits, which
             saturates on x86 processors without VNNI, so that only with True the file is right on every machine.
         method: one of `METHODS`.
         ranges: lowest and highest value for some activations by name, instead of what `method` finds.
