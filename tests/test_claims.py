@@ -1,4 +1,4 @@
-"""Claims, predictions and records: what is printed, what is kept, and what happens when the disk is full."""
+"""Claims and records: what is printed, what is kept, and what happens when the disk is full."""
 
 import json
 import math
@@ -240,47 +240,6 @@ def test_measure_returns_values_by_name(returned):
 def test_a_condition_that_is_no_bool_is_refused():
     with pytest.raises(TypeError, match="holds must be a bool"):
         claim_about_this_machine("s", lambda: {"a": 1}, lambda m: m["a"])
-
-
-# --- predictions -----------------------------------------------------------------------------------------------------
-
-
-def test_a_guess_is_shown_beside_the_measurement_and_kept(file, capsys):
-    guess = claims.predict("how many times smaller?", 4, unit="x")
-    guess.compare(torch.tensor(6.0))
-    asked, compared = capsys.readouterr().out.splitlines()
-    assert asked == "? how many times smaller?  [your guess 4x]"
-    assert compared == "→ how many times smaller?  [your guess 4x, measured 6x: off by a factor of 1.5]"
-    row = {"kind": "prediction", "notebook": NOTEBOOK, "question": "how many times smaller?"}
-    assert lines(file) == [row | {"guess": 4.0, "measured": 6.0, "unit": "x"}]
-
-
-def test_no_guess_is_always_allowed(file, capsys):
-    claims.predict("what accuracy is left?", None, unit="%").compare(0.5)
-    asked, compared = capsys.readouterr().out.splitlines()
-    assert asked.startswith("? what accuracy is left?  [to guess, write a number (in per cent) in place of None")
-    assert compared == "→ what accuracy is left?  [measured 50 %; no guess]"
-    assert lines(file)[0]["guess"] is None
-
-
-@pytest.mark.parametrize(
-    ("guess", "measured", "unit", "off"),
-    [
-        (90, 98.7, "%", "off by 8.7 points"),
-        (0.5, 0.1, "points", "off by 0.4 points"),
-        (10, 5, "x", "off by a factor of 2"),
-        (5, 10, "", "off by a factor of 2"),
-        (0, 3, "", "off by 3"),
-    ],
-)
-def test_how_far_off(guess, measured, unit, off):
-    assert claims.off_by({"guess": guess, "measured": measured, "unit": unit}) == off
-
-
-@pytest.mark.parametrize("guess", ["6x", True, [1]])
-def test_a_guess_is_a_number_or_none(guess):
-    with pytest.raises(TypeError, match="a guess is a number, without its unit"):
-        claims.predict("how many?", guess)
 
 
 # --- records --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Claims, predictions and records: what a notebook stands for, shown, checked, kept in a file, and read back.
+"""Claims and records: what a notebook stands for, shown, checked, kept in a file, and read back.
 
 `build/results/NN_slug.jsonl` holds one JSON object a line:
 `{"kind": "claim", "notebook", "statement", "holds", "measured": {...}}`, with `"machine": true` if it is about this
@@ -97,7 +97,7 @@ def claim(
     ✓ half of it is gone  [left 50 %]
     """
     row = _claim_row(statement, holds, measured, unit, null_result)
-    _keep(row, ("kind", "statement"))
+    keep(row, ("kind", "statement"))
     if not row["holds"]:
         raise ClaimError(f"does not hold: {statement}. Measured: {_shown(measured, unit, at_most=len(measured))}")
     print(f"✓ {statement}  [{_shown(measured, unit)}]")
@@ -143,7 +143,7 @@ def claim_about_this_machine(
         if _as_bool(holds(measured)):
             break
     row = _claim_row(statement, holds(measured), measured, unit, null_result) | {"machine": True}
-    _keep(row, ("kind", "statement"))
+    keep(row, ("kind", "statement"))
     here = _shown(measured, unit)
     if row["holds"]:
         print(f"⏱ ✓ {statement}  [{here}]")
@@ -167,71 +167,6 @@ def _claim_row(
     if unit:
         row["unit"] = unit if isinstance(unit, str) else dict(unit)
     return row | ({"null_result": null_result} if null_result else {})
-
-
-# --- predictions ------------------------------------------------------------------------------------------------------
-
-
-class Prediction:
-    """A question whose answer is about to be measured, and the learner's guess; see `predict`."""
-
-    def __init__(self, question: str, guess: float | None, unit: str):
-        self.question, self.guess, self.unit = question, guess, unit
-
-    def compare(self, measured: float) -> None:
-        """Show the guess beside what was measured, and keep both.
-
-        With the unit "%" `measured` is a fraction, as everywhere, and the guess is in per cent.
-        """
-        value = _scalar(measured)
-        value = 100 * value if self.unit == "%" else value
-        row = {"kind": "prediction", "question": self.question, "guess": self.guess, "measured": float(value)}
-        _keep(row | {"unit": self.unit}, ("kind", "question"))
-        found = _guessed(value, self.unit)
-        if self.guess is None:
-            print(f"→ {self.question}  [measured {found}; no guess]")
-        else:
-            off = off_by(row | {"unit": self.unit})
-            print(f"→ {self.question}  [your guess {_guessed(self.guess, self.unit)}, measured {found}: {off}]")
-
-
-def predict(question: str, guess: float | None, *, unit: str = "") -> Prediction:
-    """Write down a guess before the measurement; `compare` of what is returned shows both.
-
-    Args:
-        question: what will be measured.
-        guess: a number in the given unit ("%" means per cent: 90), or None for no guess.
-        unit: see `format_measured`.
-
-    >>> guess = predict("how many times smaller will the file be?", 4, unit="x")
-    ? how many times smaller will the file be?  [your guess 4x]
-    >>> guess.compare(6.0)
-    → how many times smaller will the file be?  [your guess 4x, measured 6x: off by a factor of 1.5]
-    """
-    if isinstance(guess, bool) or not (guess is None or isinstance(guess, Real)):
-        raise TypeError(f"a guess is a number, without its unit, or None for no guess; got {guess!r}")
-    if guess is None:
-        in_unit = f" (in {'per cent' if unit == '%' else unit})" if unit not in ("", "x") else ""
-        print(f"? {question}  [to guess, write a number{in_unit} in place of None and run this cell again]")
-    else:
-        print(f"? {question}  [your guess {_guessed(guess, unit)}]")
-    return Prediction(question, None if guess is None else float(guess), unit)
-
-
-def off_by(row: Mapping) -> str:
-    """Say how far a prediction was off: by a factor, or by a difference where a factor says nothing.
-
-    >>> off_by({"guess": 50.0, "measured": 98.7, "unit": "%"})
-    'off by 48.7 points'
-    """
-    guess, measured, unit = row["guess"], row["measured"], row.get("unit", "")
-    if unit in ("%", "points") or not (guess > 0 and measured > 0):
-        return f"off by {abs(guess - measured):.3g}{' points' if unit in ('%', 'points') else ''}"
-    return f"off by a factor of {max(guess / measured, measured / guess):.3g}"
-
-
-def _guessed(value: float, unit: str) -> str:
-    return f"{value:.4g} %" if unit == "%" else format_measured(value, unit)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
@@ -280,14 +215,14 @@ def record(
     if taken := {"kind", "notebook"} & extras.keys():
         raise TypeError(f"{', '.join(sorted(taken))} cannot be the name of an extra value: every row has it already")
     row["family"] = family
-    row["accuracy"] = None if accuracy is None else require_fraction("accuracy", _scalar(accuracy))
+    row["accuracy"] = None if accuracy is None else require_fraction("accuracy", as_scalar(accuracy))
     for name, value in {"parameters": parameters, "macs": macs, "bytes": bytes}.items():
-        row[name] = None if value is None else require_int(name, _scalar(value))
-    row["latency_s"] = None if latency_s is None else require_number("latency_s", _scalar(latency_s), low=0.0)
-    row["epochs"] = require_number("epochs", _scalar(epochs), low=0.0)
+        row[name] = None if value is None else require_int(name, as_scalar(value))
+    row["latency_s"] = None if latency_s is None else require_number("latency_s", as_scalar(latency_s), low=0.0)
+    row["epochs"] = require_number("epochs", as_scalar(epochs), low=0.0)
     row["training"] = training or ("none" if epochs == 0 else "see the notebook")
     row |= {name: _plain(name, value) for name, value in extras.items()}
-    _keep(row, ("kind", "technique", "model", "variant"))
+    keep(row, ("kind", "technique", "model", "variant"))
 
 
 # --- results: kept and read back --------------------------------------------------------------------------------------
@@ -375,7 +310,8 @@ def _shown(measured: Mapping[str, float], unit: str | Mapping[str, str], *, at_m
     return ", ".join([*shown[:at_most], *more, *([f"{tries} tries"] if tries != 1 else [])])
 
 
-def _keep(row: dict, key: tuple[str, ...]) -> None:
+def keep(row: dict, key: tuple[str, ...]) -> None:
+    """Keep a row of the notebook that began; it replaces an earlier row with the same values under `key`."""
     if not _notebook:
         return
     row = {"kind": row["kind"], "notebook": _notebook, **row}
@@ -401,14 +337,14 @@ def _write(notebook: str) -> None:
         ) from error
 
 
-def _scalar(value: object) -> object:
+def as_scalar(value: object) -> object:
     """Turn a NumPy scalar or a zero-dimensional tensor into the Python value it holds; leave anything else as it is."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def _as_bool(value: object) -> bool:
     """Turn a Python, NumPy or zero-dimensional torch bool into a bool; anything else would pass by being truthy."""
-    value = _scalar(value)
+    value = as_scalar(value)
     if not isinstance(value, bool):
         raise TypeError(f"holds must be a bool, got {value!r} of type {type(value).__name__}")
     return value
@@ -416,7 +352,7 @@ def _as_bool(value: object) -> bool:
 
 def _plain(name: str, value: object) -> bool | int | float | str:
     """Turn a measured value into what JSON holds; NaN and infinity become text, which JSON has no number for."""
-    value = _scalar(value)
+    value = as_scalar(value)
     if isinstance(value, bool | str):
         return value
     if isinstance(value, Integral):

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from utils.__main__ import main
+from utils.checkpoint_files import checkpoint_card
 from utils.course import write_reference_run
 from utils.course.notebook_runner import MEASURED, find_notebooks, fingerprint_of
 from utils.course.readme_table import BEGIN, END
 from utils.course.write_reference_run import changed_notebooks
-from utils.models import checkpoint_card
 from utils.reference_runs import machine_class, path_of, read_reference, reference_runs
 from utils.scoreboard import key_of
 

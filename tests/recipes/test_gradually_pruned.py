@@ -2,8 +2,9 @@
 
 import pytest
 
+from utils.checkpoint_files import checkpoint_card
 from utils.datasets import Splits
-from utils.models import checkpoint_card, load_checkpoint
+from utils.models import load_checkpoint
 from utils.pruning import mask_sparsity, prunable
 from utils.recipes import gradually_pruned
 from utils.recipes.gradually_pruned import RECIPES, GradualRecipe

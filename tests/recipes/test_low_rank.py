@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from utils.checkpoint_files import checkpoint_card
 from utils.low_rank import LowRankLinear, merge_layers, singular_values, split_layers
-from utils.models import LeNet300100, checkpoint_card, load_checkpoint
+from utils.models import LeNet300100, load_checkpoint
 from utils.recipes.low_rank import RECIPES
 from utils.training import Recipe
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from utils.models import CheckpointError, LeNet5, LeNet300100, checkpoint_card, load_checkpoint, save_checkpoint
+from utils.checkpoint_files import CheckpointError, checkpoint_card
+from utils.models import LeNet5, LeNet300100, load_checkpoint, save_checkpoint
 from utils.recipes.narrow import RECIPES
 from utils.structured_pruning import kept_channels, remove_channels
 from utils.training import Recipe

@@ -2,7 +2,8 @@
 
 import pytest
 
-from utils.models import checkpoint_card, load_checkpoint
+from utils.checkpoint_files import checkpoint_card
+from utils.models import load_checkpoint
 from utils.recipes.narrow_from_scratch import RECIPES, SEED
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from utils.models import CheckpointError, NormedMLP, checkpoint_card, load_checkpoint
+from utils.checkpoint_files import CheckpointError, checkpoint_card
+from utils.models import NormedMLP, load_checkpoint
 from utils.recipes.quantized import FOLDER, RECIPES, load_quantized_checkpoint
 from utils.training import Recipe, evaluate
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from utils.claims import UNITS, format_measured, off_by, read_results, unit_of
+from utils.claims import UNITS, format_measured, read_results, unit_of
 from utils.course.notebook_runner import find_notebooks, read_summary, writing_to
 from utils.environment import environment_stamp
 from utils.files import replace_file
+from utils.predictions import off_by
 from utils.reference_runs import machine_class, measured_elsewhere
 
 MOST_MINUTES = {"x86-64 avx512-vnni": 13}
