@@ -1,5 +1,6 @@
 """The comparison behind the exercise checks: what counts as the same answer."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,23 @@ from utils.checks import WrongAnswerError, check_cases, check_choice, same
         (torch.ones(2, 1), torch.ones(2), False),
         (torch.ones(2) * float("nan"), torch.ones(2), False),
         (torch.ones(2), torch.ones(2, dtype=torch.bool), False),
-        ([1.0, 1.0], torch.ones(2), False),
+        ([1.0, 1.0], torch.ones(2), True),
+        ([1.0, [1.0]], torch.ones(2), False),
+        (np.ones(2, dtype=np.float32), torch.ones(2), True),
+        (np.ones((2, 1)), torch.ones(2), False),
+        (np.array([True, False]), torch.tensor([True, False]), True),
+        (np.array([1, 0]), torch.tensor([True, False]), False),
+        (np.array([1, 2]), (1, 2), True),
+        (torch.tensor([1, 2]), (1, 2), True),
+        (np.int64(3), 3, True),
+        (np.True_, True, True),
+        (torch.tensor(1 / 3), 1 / 3, True),
+        (np.float32(1 / 3), 1 / 3, True),
+        (torch.tensor(1 / 3).item(), 1 / 3, True),
+        (round(1 / 3, 6), 1 / 3, False),
+        (torch.tensor([0.1]), torch.tensor([0.1], dtype=torch.float64), True),
+        (torch.tensor([50_979_596.0]), torch.tensor([50_979_600]), False),
+        (50_979_596.0, 50_979_600, False),
         (torch.ones(2), 1, False),
     ],
 )
@@ -65,13 +82,28 @@ def test_a_blank_is_not_wrong():
         check_cases(blank, [((1,), 1)])
 
 
-def test_a_wrong_choice_is_met_with_its_reason():
+def test_a_wrong_choice_is_met_without_naming_a_letter(capsys):
     explain = {"right": {"A"}, "why_wrong": {"B": "because b"}, "why_missing": {"A": "think of a"}}
-    check_choice(lambda: {"A"}, **explain)
-    with pytest.raises(WrongAnswerError, match="B is not true: because b"):
-        check_choice(lambda: {"A", "B"}, **explain)
-    with pytest.raises(WrongAnswerError, match="think of a"):
-        check_choice(set, **explain)
+    for not_right in ({"A", "B"}, {"B"}, set()):
+        with pytest.raises(WrongAnswerError, match="not yet right: a false statement is among them or a true one") as e:
+            check_choice(lambda answer=not_right: answer, **explain)
+        assert "because b" not in str(e.value), "the reason would name the letter"
     for nonsense in ({"Z"}, "A", ["A"], None):
         with pytest.raises(WrongAnswerError, match="return a set of letters"):
             check_choice(lambda answer=nonsense: answer, **explain)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_reasons_are_for_those_who_are_right(capsys):
+    check_choice(lambda: {"A"}, right={"A"}, why_wrong={"B": "because b."}, why_missing={"A": "think of a."})
+    assert capsys.readouterr().out == "B is not true: because b.\n"
+
+
+@pytest.mark.parametrize("received", [(1, 3), (1, None), [1, 2.5], (7, 7), None, 5])
+def test_an_answer_without_arguments_is_not_given_away(received):
+    with pytest.raises(WrongAnswerError) as error:
+        check_cases(lambda: received, [((), (1, 2.71828))])
+    assert "2.71828" not in str(error.value)
+    assert (
+        "value 2" in str(error.value) or "2 values are asked for" in str(error.value) or "1 and 2" in str(error.value)
+    )

@@ -9,12 +9,16 @@ import copy
 import importlib
 import math
 import re
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 Case = tuple[tuple[Any, ...], Any]
 """The arguments of one call, and what must come back."""
+
+FLOAT32_TOLERANCE = 2e-6
+"""How far a right answer may be off that was computed in float32: sixteen of its rounding errors."""
 
 _exercises: dict[str, Callable[[Callable], None]] = {}
 
@@ -99,21 +103,24 @@ def check_cases(answer: Callable, cases: Iterable[Case], *, tolerance: float = 0
 def same(received: Any, expected: Any, *, tolerance: float = 0.0) -> bool:
     """Tell whether two values are the same: tensors by shape and value, numbers within the tolerance, sets as sets.
 
+    What is right in PyTorch, in NumPy or as lists is right, and so is a real number that was computed in float32: it
+    may be off by a few of its rounding errors. Counts and bools must be exact.
+
     >>> same(0.1 + 0.2, 0.3, tolerance=1e-9), same(True, 1), same([1, 2], (1, 2))
     (True, False, True)
     """
+    received = _from_numpy(received)
     if _is_torch("Tensor", expected):
-        if not _is_torch("Tensor", received) or received.shape != expected.shape:
-            return False
-        if (str(received.dtype) == "torch.bool") != (str(expected.dtype) == "torch.bool"):
-            return False
-        limit = tolerance * expected.double().abs().clamp(min=1.0)
-        return bool(((received.double() - expected.double()).abs() <= limit).all())
+        return _same_tensor(received, expected, tolerance)
     if isinstance(expected, tuple | list):
+        if _is_torch("Tensor", received):
+            received = received.tolist()
         if not isinstance(received, tuple | list) or len(received) != len(expected):
             return False
         return all(same(r, e, tolerance=tolerance) for r, e in zip(received, expected, strict=True))
     if isinstance(expected, bool | str | set | frozenset | type(None)):
+        if isinstance(expected, bool) and _is_torch("Tensor", received) and received.ndim == 0:
+            received = received.item()
         return type(received) is type(expected) and received == expected
     if isinstance(received, bool | str):
         return False
@@ -121,7 +128,40 @@ def same(received: Any, expected: Any, *, tolerance: float = 0.0) -> bool:
         number = float(received)
     except (TypeError, ValueError, RuntimeError):
         return False
+    if isinstance(expected, float) and _fits_float32(number):
+        tolerance = max(tolerance, FLOAT32_TOLERANCE)
     return number == expected or math.isclose(number, expected, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def _same_tensor(received: Any, expected: Any, tolerance: float) -> bool:
+    import torch
+
+    if isinstance(received, list | tuple):
+        try:
+            received = torch.tensor(received)
+        except (TypeError, ValueError, RuntimeError):
+            return False
+    if not isinstance(received, torch.Tensor) or received.shape != expected.shape:
+        return False
+    if (received.dtype == torch.bool) != (expected.dtype == torch.bool):
+        return False
+    if expected.is_floating_point() and received.dtype == torch.float32:
+        tolerance = max(tolerance, FLOAT32_TOLERANCE)
+    limit = tolerance * expected.double().abs().clamp(min=1.0)
+    return bool(((received.double() - expected.double()).abs() <= limit).all())
+
+
+def _from_numpy(value: Any) -> Any:
+    """Turn a NumPy array into nested lists and a NumPy number into Python's; leave anything else as it is."""
+    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
+
+
+def _fits_float32(number: float) -> bool:
+    """Tell whether the number is one that float32 has, as every result of float32 arithmetic is."""
+    try:
+        return struct.unpack("f", struct.pack("f", number))[0] == number
+    except OverflowError:
+        return False
 
 
 def check_choice(answer: Callable, *, right: set[str], why_wrong: dict[str, str], why_missing: dict[str, str]) -> None:
@@ -134,7 +174,7 @@ def check_choice(answer: Callable, *, right: set[str], why_wrong: dict[str, str]
         why_missing: for each true statement a hint that does not give it away.
 
     Raises:
-        WrongAnswerError: with the reason for the first letter that is wrong or missing.
+        WrongAnswerError: the set is not right; no letter is named. Right, the reasons are printed.
     """
     received = answer()
     letters = sorted(why_wrong | why_missing)
@@ -142,17 +182,37 @@ def check_choice(answer: Callable, *, right: set[str], why_wrong: dict[str, str]
         raise WrongAnswerError(
             f"return a set of letters out of {', '.join(letters)}, such as {{'A'}}; got {received!r}"
         )
-    for letter in sorted(received - right):
-        raise WrongAnswerError(f"{letter} is not true: {why_wrong[letter]}")
-    for letter in sorted(right - received):
-        raise WrongAnswerError(f"a true statement is missing: {why_missing[letter]}")
+    if received != right:
+        raise WrongAnswerError(
+            "not yet right: a false statement is among them or a true one is missing. The check does not say which: "
+            "five tries would then do without a thought. Test the one that you are least sure of with numbers"
+        )
+    for letter, reason in sorted(why_wrong.items()):
+        print(f"{letter} is not true: {reason}")
 
 
 def wrong(arguments: Any, expected: Any, received: Any) -> WrongAnswerError:
-    """Make the error that shows one failing case."""
+    """Make the error that shows one failing case; what an exercise without arguments expects is not given away."""
+    if arguments == ():
+        return WrongAnswerError(f"not yet right{_where(received, expected)}\n  received: {_short(received)}")
     shown = ", ".join(_short(a) for a in arguments) if isinstance(arguments, tuple) else _short(arguments)
     return WrongAnswerError(
         f"not yet right\n  input:    {shown}\n  expected: {_short(expected)}\n  received: {_short(received)}"
+    )
+
+
+def _where(received: Any, expected: Any) -> str:
+    """Say which of several expected values are not right, or of what type the one must be."""
+    if isinstance(expected, tuple | list):
+        received = _from_numpy(received)
+        if not isinstance(received, tuple | list) or len(received) != len(expected):
+            return f": {len(expected)} values are asked for"
+        wrong = [
+            n for n, (r, e) in enumerate(zip(received, expected, strict=True), 1) if not same(r, e, tolerance=1e-4)
+        ]
+        return f": look at value {' and '.join(map(str, wrong))} of {len(expected)}" if wrong else ""
+    return (
+        "" if isinstance(received, int | float) or received is None else f": a {type(expected).__name__} is asked for"
     )
 
 

@@ -80,7 +80,7 @@ def true_statements(answer: Callable) -> None:
         right={"A", "C", "E"},
         why_wrong={
             "B": "Adam divides the gradient by the root of its mean square: a constant factor falls out of the ratio.",
-            "D": "the notebook claims the opposite: sums are rounded in another order, and training magnifies it.",
+            "D": "the figure shows the opposite: sums are rounded in another order, and training magnifies it.",
         },
         why_missing={
             "A": "is the number given to batch() the global size or that of a replica?",

@@ -46,7 +46,6 @@ WRONG_ANSWERS = {
         ),
         lambda values, columns, starts, x: _rows(values, columns, starts, torch.ones_like(x)),  # forgets the input
         lambda values, columns, starts, x: _rows(values, columns, starts, x)[:, None],  # another shape
-        lambda values, columns, starts, x: _rows(values, columns, starts, x).tolist(),  # no tensor
         lambda values, columns, starts, x: torch.cat(
             [_rows(values, columns, starts, x), torch.zeros(1)]
         ),  # one too many
