@@ -42,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoints.add_argument("names", nargs="*", help="names of networks to train; if none is given, all are listed")
     checkpoints.add_argument("--all", action="store_true", help="train all of them, which takes hours")
 
+    experiments = commands.add_parser(
+        "experiments", help="list the long experiments in data/experiments/, or run those that are named"
+    )
+    experiments.add_argument("names", nargs="*", help="names of experiments to run; if none is given, all are listed")
+
     reference = commands.add_parser("reference", help="make the last run this class of machine's reference run")
     reference.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
 
@@ -136,6 +141,16 @@ def _checkpoints(options: argparse.Namespace) -> int:
     return 0
 
 
+def _experiments(options: argparse.Namespace) -> int:
+    from utils.recipes.registry import EXPERIMENTS
+
+    if unknown := sorted(set(options.names) - EXPERIMENTS.keys()):
+        raise ValueError(f"there is no experiment {unknown[0]!r}; there are: {', '.join(EXPERIMENTS)}")
+    for name in options.names or EXPERIMENTS:
+        print(EXPERIMENTS[name].run() if options.names else f"{name:<24}{EXPERIMENTS[name].MINUTES:>4} minutes")
+    return 0
+
+
 def _reference(options: argparse.Namespace) -> int:
     from utils.course.write_reference_run import write_reference
 
@@ -166,6 +181,7 @@ _COMMANDS = {
     "report": _report,
     "execute": _execute,
     "checkpoints": _checkpoints,
+    "experiments": _experiments,
     "reference": _reference,
     "platforms": _platforms,
     "student": _handout,

@@ -12,6 +12,7 @@ from utils.recipes import (
     narrow,
     narrow_from_scratch,
     quantized,
+    schedules,
 )
 
 MODULES = (dense, narrow, gradually_pruned, low_rank, quantized, keras_mobilenet, compressed, narrow_from_scratch)
@@ -23,6 +24,10 @@ it; and `train(name)`, which writes the checkpoint and returns what its card say
 """
 
 CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.RECIPES}
+
+EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (schedules,)}
+"""The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
+table's digest must be, `digest()`, and `run()`, which trains what the table lacks and writes it."""
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -1,0 +1,64 @@
+"""The tables of long experiments, `data/experiments/NN_name.jsonl`: what does not fit a notebook's time.
+
+The first line says how the rest came about: `{"digest", "versions", ...}`; each other line is a row. The digest is of
+the code and the files that the rows depend on, so that a test can tell when they are stale.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from utils.files import ROOT, replace_file
+
+EXPERIMENTS = ROOT / "data" / "experiments"
+
+
+def read_experiment(name: str, *, folder: Path = EXPERIMENTS) -> tuple[dict, list[dict]]:
+    """Return what the first line of an experiment's table says, and its rows.
+
+    >>> about, rows = read_experiment("05_schedules")
+    >>> sorted(about), sorted(rows[0])
+    (['digest', 'minutes', 'versions'], ['epochs', 'error', 'experiment', 'seed', 'sparsity', 'way'])
+    """
+    about, *rows = map(json.loads, (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
+    return about, rows
+
+
+def write_experiment(name: str, about: Mapping, rows: Iterable[Mapping], *, folder: Path = EXPERIMENTS) -> None:
+    """Write an experiment's table, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in (about, *rows))
+    replace_file(folder / f"{name}.jsonl", text.encode())
+
+
+def digest_of(code: Iterable[object], files: Iterable[Path] = ()) -> str:
+    """Return a digest of functions, classes or modules, and of files, that changes when the code or a file does.
+
+    Docstrings, comments, layout and messages with values in them do not count.
+
+    >>> digest_of([read_experiment]) == digest_of([write_experiment])
+    False
+    """
+    found = hashlib.sha256()
+    for each in code:
+        found.update(_what_it_does(each).encode())
+    for path in files:
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:16]
+
+
+def _what_it_does(code: object) -> str:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Expr(ast.Constant("docstring"))
+    return ast.unparse(_WithoutMessages().visit(tree))
+
+
+class _WithoutMessages(ast.NodeTransformer):
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Constant:
+        return ast.Constant("message")
