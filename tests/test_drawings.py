@@ -39,3 +39,11 @@ def test_a_mask_of_another_shape_is_refused():
     _, axis = drawings.canvas(4, 3)
     with pytest.raises(ValueError, match=r"one shape, got \(2, 2\) and \(3,\)"):
         drawings.matrix(axis, np.ones((2, 2)), kept=np.ones(3))
+
+
+def test_drop_and_grow_shows_what_goes_what_comes_and_the_new_weights():
+    mask = np.array([[True, True], [False, False]])
+    weight, gradient = np.array([[-2, 1], [0, 0]]), np.array([[0, 0], [3, -4]])
+    figure = drawings.drop_and_grow(mask, weight, gradient, np.array([[True, False], [False, True]]))
+    shown = [text for text in texts(figure.axes[0]) if "\n" not in text]
+    assert shown == ["-2", "1", "1", "3", "4", "4", "-2", "0", "0"], "each marked cell is drawn once more in its colour"

@@ -73,3 +73,32 @@ def matrix(
         text = (texts[row][column] if texts is not None else f"{value:g}") if stays else ""
         box(axis, left + column, top + row, 1, 1, text, colour if stays else REMOVED)
     axis.text(left + values.shape[1] / 2, top - 0.15, title, ha="center", va="bottom")
+
+
+def drop_and_grow(mask: np.ndarray, weight: np.ndarray, gradient: np.ndarray, moved: np.ndarray) -> Figure:
+    """Draw one step of RigL on a small matrix: what is dropped, what is grown, and the new mask.
+
+    Args:
+        mask, moved: bool, shape (rows, columns): what is kept before and after.
+        weight, gradient: of the same shape.
+    """
+    mask, moved, weight, gradient = (np.asarray(each) for each in (mask, moved, weight, gradient))
+    rows, columns = mask.shape
+    apart = columns + 1.2
+    figure, axis = canvas(2 * apart + columns + 0.2, rows + 1.1)
+    panels = (
+        ("weights: the smallest are dropped", mask, weight, mask & ~moved, COLOURS[4]),
+        ("|gradient| of the others: the largest grow", ~mask, np.abs(gradient), moved & ~mask, COLOURS[2]),
+        ("the new weights; the grown start at 0", moved, weight * (mask & moved) + 0.0, moved & ~mask, COLOURS[2]),
+    )
+    for number, (title, shown, values, marked, colour) in enumerate(panels):
+        left = 0.1 + number * apart
+        matrix(axis, values, left=left, top=1, kept=shown, title="")
+        axis.text(left + columns / 2, 0.5, title.replace(": ", ":\n").replace("; ", ";\n"), ha="center", va="center")
+        for row, column in np.argwhere(marked):
+            box(axis, left + column, 1 + row, 1, 1, "", "white")
+            box(axis, left + column, 1 + row, 1, 1, f"{values[row, column]:g}", colour)
+    for number in (1, 2):
+        middle = 0.1 + number * apart - 0.6
+        arrow(axis, (middle - 0.45, 1 + rows / 2), (middle + 0.45, 1 + rows / 2))
+    return figure
