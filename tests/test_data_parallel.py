@@ -258,6 +258,12 @@ def test_workers_report_in_order_and_end(script, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_worker_whose_work_is_done_cannot_fail_any_more(script, tmp_path):
+    ending = "    import atexit\n    atexit.register(os.abort)\n    data_parallel.report(1)\nos.abort()\n"
+    assert launch(script(ending), tmp_path, world_size=2) == [1, 1]
+
+
+@pytest.mark.slow
 def test_synchronized_batch_norm_is_batch_norm_over_all_workers(script, tmp_path):
     assert launch(script(BATCH_NORM), tmp_path, world_size=2) == [[True] * 6] * 2
 

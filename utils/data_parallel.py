@@ -187,6 +187,10 @@ class Worker:
 def join(*, gpus: bool = True, timeout_s: float = 100.0) -> Iterator[Worker]:
     """Join the group of workers that torchrun started: NCCL where each has a GPU of its own, else gloo on the CPU.
 
+    The block's end is the worker's end, with the exit status 0: nothing behind it is run. A network wrapped in
+    DistributedDataParallel keeps the process group's threads alive, and the interpreter's own end may abort while they
+    are (PyTorch issue 190489).
+
     Args:
         gpus: False to compute on the CPU in any case.
         timeout_s: seconds that one exchange may take; a worker whose partner hangs fails after them.
@@ -204,6 +208,9 @@ def join(*, gpus: bool = True, timeout_s: float = 100.0) -> Iterator[Worker]:
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     yield Worker(dist.get_rank(), dist.get_world_size(), device, backend, restarts)
     dist.destroy_process_group()  # only after success: a failed worker must not wait for the others here
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def device_and_backend(local_rank: int, local_workers: int, *, gpus: bool = True) -> tuple[torch.device, str]:
