@@ -47,3 +47,43 @@ def test_drop_and_grow_shows_what_goes_what_comes_and_the_new_weights():
     figure = drawings.drop_and_grow(mask, weight, gradient, np.array([[True, False], [False, True]]))
     shown = [text for text in texts(figure.axes[0]) if "\n" not in text]
     assert shown == ["-2", "1", "1", "3", "4", "4", "-2", "0", "0"], "each marked cell is drawn once more in its colour"
+
+
+def test_low_rank_factors_are_drawn_to_scale_and_say_what_they_hold():
+    figure = drawings.low_rank_factors(300, 784, 21)
+    shapes = [(patch.get_width(), patch.get_height()) for patch in figure.axes[0].patches]
+    assert shapes == [(784, 300), (21, 300), (21, 21), (784, 21), (21, 300), (784, 21)]
+    shown = " ".join(texts(figure.axes[0]))
+    assert "235,200" in shown
+    assert "together 22,764 numbers" in shown
+
+
+def test_vectors_are_images_on_one_scale():
+    figure = drawings.vectors_as_images({"a": np.eye(4)[:3], "b": -2 * np.eye(4)[:3]}, height=2, width=2)
+    images = [axis.images[0] for axis in figure.axes]
+    assert len(images) == 6
+    assert {image.get_clim() for image in images} == {(-2.0, 2.0)}
+    assert figure.axes[3].get_ylabel() == "b"
+
+
+def test_a_column_times_a_row_has_the_product_beside_the_filter():
+    figure = drawings.column_times_row(np.eye(3), np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, -1.0]))
+    patches = figure.axes[0].patches
+    assert len(patches) == 9 + 3 + 3 + 9
+    product = [patch.get_facecolor() for patch in patches[-9:]]
+    assert product[0] != product[2], "of opposite signs"
+    assert product[1] == product[4], "both 0"
+
+
+def test_compressed_rows_shows_the_three_arrays_and_an_arrow_for_each_start():
+    figure = drawings.compressed_rows(np.array([[9, 0, 4], [0, 0, 0], [0, 7, 0]]))
+    shown = texts(figure.axes[0])
+    assert shown[shown.index("values") + 1 : shown.index("columns")] == ["9", "4", "7"]
+    assert shown[shown.index("columns") + 1 : shown.index("row starts")] == ["0", "2", "1"]
+    assert shown[shown.index("row starts") + 1 :] == ["0", "2", "2", "3"], "an empty row has two equal starts"
+
+
+def test_two_of_four_shows_the_values_and_their_places_in_bits():
+    kept = np.array([True, False, False, True, False, True, True, False])
+    shown = texts(drawings.two_of_four(np.arange(1, 9), kept).axes[0])
+    assert shown[3:] == ["1", "4", "1", "00", "4", "11", "6", "7", "6", "01", "7", "10"]
