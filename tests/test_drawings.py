@@ -87,3 +87,54 @@ def test_two_of_four_shows_the_values_and_their_places_in_bits():
     kept = np.array([True, False, False, True, False, True, True, False])
     shown = texts(drawings.two_of_four(np.arange(1, 9), kept).axes[0])
     assert shown[3:] == ["1", "4", "1", "00", "4", "11", "6", "7", "6", "01", "7", "10"]
+
+
+def test_an_affine_grid_shows_each_integer_and_sends_what_is_beyond_it_to_its_ends():
+    axis = drawings.affine_grid(0.5, 2, 0, 7, values=[-9.0, 0.6]).axes[0]
+    assert {str(q) for q in range(8)} <= set(texts(axis))
+    arrows = [patch for patch in axis.patches if hasattr(patch, "get_arrowstyle")]
+    (_, down), (start, end) = [patch._posA_posB for patch in arrows]
+    codes = {patch.get_x() + patch.get_width() / 2: n for n, patch in enumerate(axis.patches[2:10])}
+    assert min(codes, key=lambda x: abs(x - down[0])) == min(codes), "clipped to the smallest integer"
+    assert codes[min(codes, key=lambda x: abs(x - end[0]))] == 3
+    assert start[0] > end[0], "0.6 is nearest to 0.5, which is on its left"
+    assert texts(axis).count("clipped") == 2
+
+
+def test_an_integer_layer_names_the_width_of_each_number():
+    written = " ".join(texts(drawings.integer_layer(784, 256).axes[0]))
+    assert all(each in written for each in ("784 inputs", "256 outputs", "int8", "int32", "64 bits"))
+
+
+def test_a_row_in_groups_has_a_scale_for_each():
+    axis = drawings.groups_of_a_row(np.arange(5.0), 2, [0.1, 0.2, 0.3]).axes[0]
+    assert [text for text in texts(axis) if text.startswith("S")] == ["S = 0.1", "S = 0.2", "S = 0.3"]
+    assert len(axis.patches) == 5 + 3
+    with pytest.raises(ValueError, match="has 3 scales, got 2"):
+        drawings.groups_of_a_row(np.arange(5.0), 2, [0.1, 0.2])
+
+
+def test_a_layer_s_traffic_is_its_numbers_times_four_bytes_and_each_weight_s_uses():
+    figure = drawings.layer_traffic({"conv": {"inputs": 10, "weights": 5, "outputs": 10, "MACs": 20}})
+    shown = " ".join(texts(figure.axes[0]))
+    assert "100 bytes, 0.4 FLOP a byte" in shown
+    assert "20 MACs\neach weight: 4x" in shown
+
+
+def test_the_areas_of_a_shrinking_file_are_its_bytes():
+    figure = drawings.shrinking_file({"before": 800, "same": 800, "after": 200}, ["nothing", "zip"])
+    areas = [p.get_width() * p.get_height() for p in figure.axes[0].patches if hasattr(p, "get_xy")]
+    assert np.allclose(np.array(areas) / areas[0], [1, 1, 0.25])
+    with pytest.raises(ValueError, match="one fewer"):
+        drawings.shrinking_file({"before": 800}, ["zip"])
+
+
+def test_a_row_shows_which_weight_each_score_removes_and_what_moved():
+    figure = drawings.one_weight_less(
+        [3.0, 1.0],
+        {"size": [3.0, 1.0], "OBS": [1.0, 2.0]},
+        {"size": [3.0, 0.0], "OBS": [0.0, 4.0]},
+        dict(size=1, OBS=2),
+    )
+    shown = texts(figure.axes[0])
+    assert [shown.count(text) for text in ("size", "OBS", "3", "4", "1.000", "2.000")] == [1, 1, 3, 1, 1, 1]

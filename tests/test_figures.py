@@ -26,6 +26,9 @@ PLOTS = {
         {"a": ([1, 10], [20, 3]), "b": ([5], [4])}, labels=("kB", "%"), line=("frontier", [1, 5, 10], [20, 4, 3])
     ),
     "roofline": lambda: figures.roofline({"net": (0.5, 1e9)}, peak_flops=1e11, bandwidth=1e10),
+    "roofline_by_batch": lambda: figures.roofline_by_batch(
+        {"a": [(0.5, 1e9), (20, 5e10)], "b": [(5, 1e9), (9, 8e9)]}, peak_flops=1e11, bandwidth=1e10
+    ),
     "waterfall": lambda: figures.waterfall({"faster": 2.0, "slower": 0.8, "a long name, faster again": 5.0}, label="x"),
     "images": lambda: figures.images_with_labels(np.zeros((3, 28, 28)), ["1", "2", "3"]),
 }

@@ -241,3 +241,158 @@ def two_of_four(weight: np.ndarray, kept: np.ndarray) -> Figure:
             box(axis, left + 1 + stored, 3.4, 1, 1, f"{place:02b}", COLOURS[4])
             arrow(axis, (left + place + 0.5, 1.4), (left + 1.5 + stored, 2.4))
     return figure
+
+
+def affine_grid(scale: float, zero_point: int, qmin: int, qmax: int, *, values: Sequence[float] = ()) -> Figure:
+    """Draw a grid as two lines: the real axis above, the integers below, and where each of some values goes.
+
+    Args:
+        scale, zero_point, qmin, qmax: the grid.
+        values: real values; from each an arrow leads to its integer. What lies beyond the grid is clipped.
+    """
+    first = min([scale * (qmin - zero_point), *values]) / scale - 1.0
+    last = max([scale * (qmax - zero_point), *values]) / scale + 1.0
+    unit = 24.0 / (last - first)  # of a step, on a canvas 24 wide
+    figure, axis = canvas(24, 9.5)
+
+    def place(real: float) -> float:
+        return (real / scale - first) * unit
+
+    ends = [scale * (q - zero_point) for q in (qmin, qmax)]
+    for left, right in ((0.0, place(ends[0])), (place(ends[1]), 24.0)):
+        axis.add_patch(Rectangle((left, 2.2), right - left, 1.0, facecolor=REMOVED, edgecolor="none"))
+        axis.text((left + right) / 2, 1.9, "clipped", ha="center", va="bottom", color="0.3")
+    axis.plot([0, 24], [3.2, 3.2], color="0.3", marker="", linewidth=1)
+    for q in range(qmin, qmax + 1):
+        x = place(scale * (q - zero_point))
+        axis.plot([x, x], [2.9, 3.5], color="0.3", marker="", linewidth=1)
+        axis.text(x, 2.5, f"{scale * (q - zero_point):g}", ha="center", va="bottom")
+        box(axis, x - 0.45 * unit, 6.4, 0.9 * unit, 1.1, str(q), COLOURS[4] if q == zero_point else COLOURS[5])
+    for value in values:
+        q = min(max(round(value / scale) + zero_point, qmin), qmax)
+        axis.plot([place(value)], [3.2], marker="o", color=COLOURS[1], markersize=5)
+        arrow(axis, (place(value), 3.4), (place(scale * (q - zero_point)), 6.3))
+    axis.text(0, 0.9, "real values r; a step is S", ha="left", va="center")
+    axis.text(0, 8.2, "integers q", ha="left", va="center")
+    zero = place(0.0)
+    axis.text(zero, 8.0, "Z: the integer of 0", ha="center", va="top")
+    return figure
+
+
+def integer_layer(inputs: int, outputs: int) -> Figure:
+    """Draw how a layer is computed in integers: codes, a wide sum, and back to a code; with the bits of each."""
+    figure, axis = canvas(30, 11)
+    box(axis, 0.2, 1.2, 5.6, 2.2, f"codes $q_x$, int8\n{inputs:,} inputs", COLOURS[5])
+    box(axis, 0.2, 5.6, 5.6, 2.2, f"codes $q_w$, int8\n{outputs:,} x {inputs:,}", COLOURS[5])
+    box(axis, 8.3, 3.2, 5.8, 2.6, "sum of products\nand bias: $a$, int32", COLOURS[4])
+    box(axis, 16.6, 3.2, 5.8, 2.6, "$a\\,m$ in 64 bits,\nshifted by $n$", COLOURS[2])
+    box(axis, 24.9, 3.2, 4.9, 2.6, f"codes $q_y$, int8\n{outputs:,} outputs", COLOURS[5])
+    arrow(axis, (5.8, 2.3), (8.3, 3.9))
+    arrow(axis, (5.8, 6.7), (8.3, 5.1))
+    arrow(axis, (14.1, 4.5), (16.6, 4.5))
+    arrow(axis, (22.4, 4.5), (24.9, 4.5))
+    box(axis, 8.3, 7.9, 5.8, 2.8, "known beforehand:\n$q_c - Z_x \\sum q_w$, int32", COLOURS[4])
+    arrow(axis, (11.2, 7.9), (11.2, 5.8))
+    axis.text(23.6, 6.3, "round, add $Z_y$, clip", ha="center", va="top")
+    return figure
+
+
+def groups_of_a_row(row: np.ndarray, size: int, scales: Sequence[float]) -> Figure:
+    """Draw a row of weights cut into groups of `size` neighbours, with the scale of each group below it."""
+    row = np.asarray(row)
+    if row.ndim != 1 or len(scales) != -(-len(row) // size):
+        raise ValueError(
+            f"a row of {row.shape} in groups of {size} has {-(-len(row) // size)} scales, got {len(scales)}"
+        )
+    gap = 0.6
+    figure, axis = canvas(len(row) + gap * len(scales), 4.4)
+    for group, scale in enumerate(scales):
+        part = row[group * size : (group + 1) * size]
+        left = gap / 2 + group * (size + gap)
+        matrix(axis, part[None], left=left, top=0.4, texts=[[f"{value:.2g}" for value in part]])
+        box(axis, left, 2.8, len(part), 1.0, f"S = {scale:.2g}", COLOURS[4])
+        axis.text(left + len(part) / 2, 2.1, "one scale", ha="center", va="center")
+    return figure
+
+
+def layer_traffic(layers: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Draw what each layer moves and computes for one input: inputs and weights in, outputs out, MACs between.
+
+    Args:
+        layers: for each name how many "inputs", "weights", "outputs" and "MACs" it has; four bytes a number.
+    """
+    figure, axis = canvas(26, 5.6 * len(layers))
+    for number, (name, layer) in enumerate(layers.items()):
+        top = 5.6 * number
+        uses = layer["MACs"] // layer["weights"]
+        moved = 4 * (layer["inputs"] + layer["weights"] + layer["outputs"])
+        axis.text(0.1, top + 0.7, name, va="center", weight="bold")
+        for place, (part, colour) in enumerate((("weights", COLOURS[4]), ("inputs", COLOURS[5]))):
+            box(axis, 0.1, top + 1.4 + 2.0 * place, 7, 1.6, f"{layer[part]:,} {part}", colour)
+            arrow(axis, (7.2, top + 2.2 + 2.0 * place), (9.9, top + 2.9 + 0.6 * place))
+        box(axis, 10, top + 1.9, 7, 2.6, f"{layer['MACs']:,} MACs\neach weight: {uses:,}x", COLOURS[2])
+        arrow(axis, (17.1, top + 3.2), (19.2, top + 3.2))
+        box(axis, 19.3, top + 2.4, 6.6, 1.6, f"{layer['outputs']:,} outputs", COLOURS[5])
+        axis.text(
+            25.9, top + 0.7, f"{moved:,} bytes, {2 * layer['MACs'] / moved:.1f} FLOP a byte", ha="right", va="center"
+        )
+    return figure
+
+
+def shrinking_file(sizes: Mapping[str, int], steps: Sequence[str]) -> Figure:
+    """Draw a file from step to step as squares whose areas are its bytes, an arrow for each step between them.
+
+    Args:
+        sizes: bytes of the file at each stage, by the stage's name.
+        steps: what is done between one stage and the next; one fewer than there are stages.
+    """
+    if len(steps) != len(sizes) - 1:
+        raise ValueError(f"steps must be one fewer than sizes, got {len(steps)} and {len(sizes)}")
+    side, gap = 4.0, 2.6
+    figure, axis = canvas(len(sizes) * side + len(steps) * gap + 0.4, side + 2.0)
+    largest = max(sizes.values())
+    for number, (stage, size) in enumerate(sizes.items()):
+        middle, edge = 0.2 + number * (side + gap) + side / 2, side * (size / largest) ** 0.5
+        box(axis, middle - edge / 2, 0.1 + (side - edge) / 2, edge, edge)
+        axis.text(middle, side + 0.3, f"{stage}\n{size:,} bytes", ha="center", va="top")
+        if number:
+            start = middle - side / 2 - gap + 0.3
+            arrow(axis, (start, side / 2 + 0.1), (start + gap - 0.6, side / 2 + 0.1), steps[number - 1])
+    return figure
+
+
+def one_weight_less(
+    weights: Sequence[float],
+    scores: dict[str, Sequence[float]],
+    after: dict[str, Sequence[float]],
+    errors: dict[str, float],
+) -> Figure:
+    """Draw a row of weights, the scores each criterion gives them, what is left of the row, and the error of its output.
+
+    Args:
+        weights: the row.
+        scores: by criterion, one score for each weight; the lowest goes.
+        after: by criterion, the row without that weight; what has moved is in another colour.
+        errors: by criterion, the mean squared change of the output.
+    """
+    count = len(weights)
+    figure, axis = canvas(5.4 + 2 * count, 1.35 * len(scores) + 2.7)
+    matrix(axis, np.array([weights]), left=2.2, top=0.8, title="the row")
+    axis.text(2.2 + count / 2, 2.3, "score", ha="center", va="bottom")
+    axis.text(3.2 + 1.5 * count, 2.3, "what is left", ha="center", va="bottom")
+    axis.text(4.4 + 2 * count, 2.3, "error", ha="center", va="bottom")
+    for line, (name, row) in enumerate(scores.items()):
+        top, lowest = 2.5 + 1.35 * line, int(np.argmin(row))
+        axis.text(2.0, top + 0.5, name, ha="right", va="center")
+        for column in range(count):
+            text = f"{row[column]:.2g}"
+            box(axis, 2.2 + column, top, 1, 1, text, COLOURS[1] if column == lowest else "white")
+            moved = not np.isclose(after[name][column], weights[column])
+            left = 3.2 + count + column
+            if column == lowest:
+                box(axis, left, top, 1, 1, "", REMOVED)
+            else:
+                box(axis, left, top, 1, 1, f"{after[name][column]:.3g}", COLOURS[2] if moved else COLOURS[5])
+        arrow(axis, (2.3 + count, top + 0.5), (3.1 + count, top + 0.5))
+        axis.text(4.4 + 2 * count, top + 0.5, f"{errors[name]:.3f}", ha="center", va="center")
+    return figure

@@ -264,6 +264,50 @@ def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, ba
     return figure
 
 
+def roofline_by_batch(
+    paths: Mapping[str, Sequence[tuple[float, float]]], *, peak_flops: float, bandwidth: float
+) -> Figure:
+    """Draw a path for each network under the machine's roofline, from its smallest batch (hollow) to its largest.
+
+    The names stand at the hollow ends, and the two regions of the roof are named.
+
+    Args:
+        paths: for each name the arithmetic intensity (FLOP per byte) and the reached rate (FLOP per second), batch by
+            batch.
+        peak_flops: the measured rate of a large matrix product, FLOP per second.
+        bandwidth: the measured bandwidth, bytes per second.
+    """
+    figure, axes = new()
+    axis = axes[0, 0]
+    ridge, peak = peak_flops / bandwidth, peak_flops / 1e9
+    intensities = [intensity for path in paths.values() for intensity, _ in path]
+    low, high = min([ridge, *intensities]) / 2, max([ridge, *intensities]) * 6
+    x = np.array([low, ridge, high])
+    axis.plot(x, np.minimum(peak_flops, x * bandwidth) / 1e9, color="0.3", marker="")
+    axis.axvspan(low, ridge, color=COLOURS[5], alpha=0.12, linewidth=0)
+    axis.axvspan(ridge, high, color=COLOURS[4], alpha=0.12, linewidth=0)
+    for index, (name, path) in enumerate(paths.items()):
+        along, rates = zip(*((intensity, rate / 1e9) for intensity, rate in path), strict=True)
+        colour, marker = _colour(index), _marker(index)
+        axis.plot(along, rates, color=colour, marker=marker, markevery=[-1])
+        axis.plot(along[:1], rates[:1], color=colour, marker=marker, markerfacecolor="white", linestyle="--")
+        axis.annotate(name, (along[0], rates[0]), (5, -4), textcoords="offset points", va="top", color=colour)
+    names = ((low, ridge, "bytes limit"), (ridge, high, "arithmetic limits"))
+    for left, right, text in names:
+        axis.annotate(text, ((left * right) ** 0.5, peak), (0, 6), textcoords="offset points", ha="center", color="0.3")
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlim=(low, high),
+        ylim=(0.5 * min(rate for path in paths.values() for _, rate in path) / 1e9, 2.2 * peak),
+        xlabel="arithmetic intensity (FLOP per byte moved)",
+        ylabel="rate (GFLOP per second)",
+    )
+    _plain_ticks(axis.xaxis)
+    _plain_ticks(axis.yaxis)
+    return figure
+
+
 def _plain_ticks(axis: mpl.axis.Axis) -> None:
     """Label a logarithmic axis with plain numbers, at 1, 2 and 5 where it spans less than two decades."""
     low, high = axis.get_view_interval()
