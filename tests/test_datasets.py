@@ -1,4 +1,4 @@
-"""MNIST as it comes with the course: splits, damage that is found, calibration batches; larger sets on request."""
+"""MNIST and Fashion-MNIST as they come with the course: splits, damage that is found, calibration batches; CIFAR-10."""
 
 import gzip
 import hashlib
@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from torchvision import datasets
 
 from utils.dataset_files import DataError, read_idx
-from utils.datasets import Examples, Splits, calibration_batches, load
+from utils.datasets import FASHION_CLASSES, Examples, Splits, calibration_batches, load
 from utils.files import ROOT
 
 MNIST = ROOT / "data" / "mnist"
+FASHION = ROOT / "data" / "fashion_mnist"
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 VALIDATION_DIGEST = "c54722a33319f0ece0824b7e77df1db627a25bca7f5f495449bd5b6481c82c82"
 
@@ -103,7 +104,11 @@ DAMAGE = {
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "is truncated"),
     "a pixel flipped": (flip_a_pixel, "wrong SHA-256"),
     "a broken stream": (break_the_stream, "cannot be read: Error -3 while decompressing"),
-    "swapped": (lambda path: shutil.copy(MNIST / LABELS, path), f"holds the content of {LABELS}"),
+    "swapped": (lambda path: shutil.copy(MNIST / LABELS, path), f"holds the content of {LABELS} of mnist"),
+    "of the other data set": (
+        lambda path: shutil.copy(FASHION / IMAGES, path),
+        f"content of {IMAGES} of fashion_mnist",
+    ),
     "trailing bytes": (lambda path: path.write_bytes(path.read_bytes() + b"more"), "cannot be read"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
 }
@@ -139,21 +144,35 @@ def test_load_checks_every_file_of_another_folder(tmp_path, mnist):
 
 
 def test_a_file_of_another_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"labels\.gz is not a file of MNIST"):
+    with pytest.raises(ValueError, match=r"labels\.gz is not a file of mnist"):
         read_idx(tmp_path / "labels.gz")
 
 
 # --- larger sets ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
-def test_without_a_network_a_larger_set_says_so(tmp_path, monkeypatch, name):
+def test_fashion_mnist_comes_with_the_course_and_is_split_like_the_digits(mnist):
+    clothes = load("fashion_mnist")
+    assert [len(split.labels) for split in clothes] == [55_000, 5_000, 10_000]
+    assert clothes.train.images.shape == mnist.train.images.shape
+    assert torch.bincount(clothes.validation.labels).tolist() == [500] * 10
+    assert round(clothes.train.images.mean().item(), 3) == 0.286  # published: 0.2860 over the 60,000
+    names = [FASHION_CLASSES[label] for label in clothes.test.labels[:4]]
+    assert names == ["ankle boot", "pullover", "trouser", "trouser"], "the first four of the published test set"
+
+
+def test_a_missing_file_of_fashion_mnist_names_its_own_folder(tmp_path):
+    with pytest.raises(DataError, match="git checkout -- data/fashion_mnist"):
+        load("fashion_mnist", root=tmp_path)
+
+
+def test_without_a_network_a_larger_set_says_so(tmp_path, monkeypatch):
     def no_network(*_args, **_kwargs):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     with pytest.raises(DataError, match=r"(?s)could not be downloaded.*load\(.mnist.\)"):
-        load(name, root=tmp_path)
+        load("cifar10", root=tmp_path)
 
 
 def test_a_colour_set_is_split_and_turned_channels_first(tmp_path, monkeypatch):

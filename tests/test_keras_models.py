@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from utils import keras_models
-from utils.dataset_files import Digits, mnist_arrays
+from utils.dataset_files import GrayImages, mnist_arrays
 from utils.keras_models import (
     CheckpointError,
     Form,
@@ -197,7 +197,7 @@ def test_other_features_get_a_layer_for_the_digits(monkeypatch):
 
 
 def test_an_epoch_shows_every_digit_once_moved_by_at_most_a_pixel():
-    digits = Digits(*(a[:50] for a in mnist_arrays()[0]))
+    digits = GrayImages(*(a[:50] for a in mnist_arrays()[0]))
     batches = keras_models.ShiftedDigits(digits, 16, seed=0)
     assert len(batches) == 4
     shown = np.concatenate([batches[i][0] for i in range(4)])

@@ -1,4 +1,4 @@
-"""MNIST from the files in `data/`, checked and split; larger torchvision sets by name on request.
+"""MNIST and Fashion-MNIST from the files in `data/`, checked and split; CIFAR-10 through torchvision on request.
 
 Images are float32 tensors of shape (N, channels, height, width) with values in [0, 1]; labels are int64 of shape (N,).
 """
@@ -11,9 +11,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from utils.dataset_files import DataError, held_out_for_validation, mnist_arrays
+from utils.dataset_files import DataError, held_out_for_validation, idx_splits
 from utils.files import ROOT
 from utils.input_validation import require_int
+
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+"""What the labels 0 to 9 of Fashion-MNIST stand for (Xiao, Rasul and Vollgraf, 2017, table 2)."""
 
 
 class Examples(NamedTuple):
@@ -51,8 +65,9 @@ def require_examples(name: str, value: object) -> Examples:
 def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = False) -> Splits:
     """Load a data set by name and split it.
 
-    MNIST (train 55,000, validation 5,000, test 10,000) comes with the course and needs no network; the digest of each
-    file is checked once per process. "fashion_mnist" and "cifar10" are downloaded by torchvision at the first call.
+    MNIST and Fashion-MNIST (each: train 55,000, validation 5,000, test 10,000) come with the course and need no
+    network; the digest of each file is checked once per process. "cifar10" is downloaded by torchvision at the first
+    call.
 
     Args:
         name: "mnist", "fashion_mnist" or "cifar10".
@@ -95,8 +110,8 @@ def calibration_batches(train: Examples, *, batches: int, batch_size: int, seed:
     return list(train.images[torch.from_numpy(chosen)].split(batch_size))
 
 
-def _load_mnist(root: Path) -> Splits:
-    return Splits(*(_examples(digits.images, digits.labels) for digits in mnist_arrays(root)))
+def _load_idx(data_set: str, root: Path) -> Splits:
+    return Splits(*(_examples(split.images, split.labels) for split in idx_splits(data_set, root)))
 
 
 def _examples(images: np.ndarray, labels: np.ndarray) -> Examples:
@@ -106,7 +121,7 @@ def _examples(images: np.ndarray, labels: np.ndarray) -> Examples:
     return Examples(pixels, torch.tensor(labels, dtype=torch.int64))
 
 
-# --- larger sets, through torchvision --------------------------------------------------------------------------------
+# --- through torchvision --------------------------------------------------------------------------------------------
 
 
 def _load_torchvision(class_name: str, root: Path) -> Splits:
@@ -118,7 +133,7 @@ def _load_torchvision(class_name: str, root: Path) -> Splits:
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise DataError(
             f"{class_name} is not in {root.name}/ and could not be downloaded ({error}). It needs a network once; "
-            'without one, use load("mnist"), which comes with the course'
+            'without one, use load("mnist") or load("fashion_mnist"), which come with the course'
         ) from error
     images = np.asarray(train.data)
     labels = np.asarray(train.targets)
@@ -131,7 +146,7 @@ def _load_torchvision(class_name: str, root: Path) -> Splits:
 
 
 _LOADERS = {
-    "mnist": _load_mnist,
-    "fashion_mnist": functools.partial(_load_torchvision, "FashionMNIST"),
+    "mnist": functools.partial(_load_idx, "mnist"),
+    "fashion_mnist": functools.partial(_load_idx, "fashion_mnist"),
     "cifar10": functools.partial(_load_torchvision, "CIFAR10"),
 }

@@ -21,7 +21,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from utils.checkpoint_files import CHECKPOINTS, CheckpointError, read_checkpoint, write_checkpoint
-from utils.dataset_files import Digits, mnist_arrays
+from utils.dataset_files import GrayImages, mnist_arrays
 
 
 @contextlib.contextmanager
@@ -319,7 +319,7 @@ class LiteModel:
 class ShiftedDigits(keras.utils.PyDataset):
     """Batches of digits for MobileNetV2, in a new order and each shifted anew by up to one pixel in every epoch."""
 
-    def __init__(self, digits: Digits, batch_size: int, seed: int):
+    def __init__(self, digits: GrayImages, batch_size: int, seed: int):
         super().__init__()
         self.digits = digits
         self.batch_size = batch_size

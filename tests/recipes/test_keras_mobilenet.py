@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from utils import keras_models
-from utils.dataset_files import Digits, mnist_arrays
+from utils.dataset_files import GrayImages, mnist_arrays
 from utils.keras_models import accuracy, as_graph, keras, load_mobilenet
 from utils.recipes.keras_mobilenet import RECIPES, fit_mobilenet
 
@@ -39,7 +39,7 @@ def test_training_follows_the_recipe(monkeypatch):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3, strides=4), keras.layers.BatchNormalization()]
     layers += [keras.layers.ReLU(), keras.layers.Flatten(), keras.layers.Dense(10)]
     monkeypatch.setattr(keras_models, "build_mobilenet", lambda: keras.Sequential(layers))
-    digits = Digits(*(a[:300] for a in mnist_arrays()[0]))
+    digits = GrayImages(*(a[:300] for a in mnist_arrays()[0]))
     model = fit_mobilenet(digits, RECIPES["MobileNetV2"] | {"epochs": 2})
     assert model.optimizer.iterations == 6  # two epochs of 300 digits in batches of 128
     assert float(model.optimizer.learning_rate) < 1e-6

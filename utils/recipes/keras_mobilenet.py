@@ -6,7 +6,7 @@ with both.
 
 import importlib.metadata
 
-from utils.dataset_files import Digits, mnist_arrays
+from utils.dataset_files import GrayImages, mnist_arrays
 
 NOTEBOOK = "13"
 
@@ -52,7 +52,7 @@ def train(name: str) -> dict[str, object]:
     return about
 
 
-def fit_mobilenet(digits: Digits, recipe: dict[str, float]):
+def fit_mobilenet(digits: GrayImages, recipe: dict[str, float]):
     """Train a new MobileNetV2 by a recipe, as `RECIPES` holds it."""
     from utils.keras_models import ShiftedDigits, build_mobilenet, keras
 

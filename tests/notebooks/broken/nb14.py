@@ -9,8 +9,8 @@ IN_LIBRARY = [
     # each image has its neighbour's label
     (
         "utils.dataset_files",
-        "Digits(images[~held_out], labels[~held_out])",
-        "Digits(images[~held_out], np.roll(labels[~held_out], 1))",
+        "GrayImages(images[~held_out], labels[~held_out])",
+        "GrayImages(images[~held_out], np.roll(labels[~held_out], 1))",
         "both classify more than half of the test digits",
     ),
     # the report of the first worker stands for all
