@@ -134,7 +134,28 @@ def test_a_row_shows_which_weight_each_score_removes_and_what_moved():
         [3.0, 1.0],
         {"size": [3.0, 1.0], "OBS": [1.0, 2.0]},
         {"size": [3.0, 0.0], "OBS": [0.0, 4.0]},
-        dict(size=1, OBS=2),
+        {"size": 1, "OBS": 2},
     )
     shown = texts(figure.axes[0])
     assert [shown.count(text) for text in ("size", "OBS", "3", "4", "1.000", "2.000")] == [1, 1, 3, 1, 1, 1]
+
+
+def test_a_grid_of_images_has_its_titles_and_white_means_zero():
+    figure = drawings.image_grid(np.array([[[[-2.0, 1.0]], [[0.0, 4.0]]]]), ["a", "b"], ["row"], signed=True)
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+    assert figure.axes[0].get_ylabel() == "row"
+    assert [axis.images[0].get_clim() for axis in figure.axes] == [(-2, 2), (-4, 4)]
+
+
+def test_a_folded_projection_names_the_shapes_of_its_matrices():
+    shown = texts(drawings.folded_projection(784, 300, 40).axes[0])
+    assert shown.count("$P$") == 2, "the projection of the inputs stays"
+    assert shown.count("$Q$") == 1, "that of the hidden values folds into the layer before"
+    assert [shown[shown.index(name) + 1] for name in ("$W P^T$", "$Q W$")] == ["300 x 40", "40 x 784"]
+
+
+def test_a_cloud_has_its_points_and_a_line_for_each_direction():
+    figure = drawings.cloud_with_axes(np.eye(2), {"a": (1, 0), "b": (1, 1)}, (0.5, 0.5), ("x", "y"))
+    axis = figure.axes[0]
+    assert len(axis.collections[0].get_offsets()) == 2
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]

@@ -298,3 +298,32 @@ def test_replace_weights_leaves_biases_and_returns_the_old():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     with pytest.raises(ValueError, match="changed its shape"):
         q.replace_weights(model, lambda weight: weight[:1])
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (3, 7), (2, 3, 2, 2), (1, 1)])
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_groups_go_there_and_back(shape, size):
+    weight = randn(*shape)
+    groups = q.in_groups(weight, size)
+    assert groups.shape == (shape[0] * -(-math.prod(shape[1:]) // size), size)
+    assert torch.equal(q.out_of_groups(groups, shape), weight)
+    assert groups.square().sum() == pytest.approx(weight.square().sum().item(), rel=1e-5), "filled with zeros"
+
+
+def test_a_group_as_long_as_a_row_is_the_row():
+    weight = randn(4, 6)
+    assert torch.equal(q.in_groups(weight, 6), weight)
+
+
+def test_a_grid_with_a_float16_scale_clips_and_stays_near_the_float32_one():
+    rows = randn(5, 64)
+    rows[:, 0] = 20.0  # an outlier
+    grid = q.clipped_half_grid(rows, bits=3)
+    assert torch.equal(grid.scale, grid.scale.half().float())
+    low, high = q.mse_range(rows, bits=3, axis=0)
+    exact = q.parameters_from_range(low, high, bits=3, axis=0)
+    assert torch.allclose(grid.scale, exact.scale, rtol=2**-11)
+    assert q.clipped_half_grid(torch.full((1, 4), 1e-12), bits=8).scale > 0, "too small for float16"

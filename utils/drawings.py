@@ -284,15 +284,15 @@ def integer_layer(inputs: int, outputs: int) -> Figure:
     figure, axis = canvas(30, 11)
     box(axis, 0.2, 1.2, 5.6, 2.2, f"codes $q_x$, int8\n{inputs:,} inputs", COLOURS[5])
     box(axis, 0.2, 5.6, 5.6, 2.2, f"codes $q_w$, int8\n{outputs:,} x {inputs:,}", COLOURS[5])
-    box(axis, 8.3, 3.2, 5.8, 2.6, "sum of products\nand bias: $a$, int32", COLOURS[4])
+    box(axis, 7.6, 3.2, 7.0, 2.6, "sum of products\nand bias: $a$, int32", COLOURS[4])
     box(axis, 16.6, 3.2, 5.8, 2.6, "$a\\,m$ in 64 bits,\nshifted by $n$", COLOURS[2])
     box(axis, 24.9, 3.2, 4.9, 2.6, f"codes $q_y$, int8\n{outputs:,} outputs", COLOURS[5])
-    arrow(axis, (5.8, 2.3), (8.3, 3.9))
-    arrow(axis, (5.8, 6.7), (8.3, 5.1))
-    arrow(axis, (14.1, 4.5), (16.6, 4.5))
+    arrow(axis, (5.8, 2.3), (7.6, 3.9))
+    arrow(axis, (5.8, 6.7), (7.6, 5.1))
+    arrow(axis, (14.6, 4.5), (16.6, 4.5))
     arrow(axis, (22.4, 4.5), (24.9, 4.5))
-    box(axis, 8.3, 7.9, 5.8, 2.8, "known beforehand:\n$q_c - Z_x \\sum q_w$, int32", COLOURS[4])
-    arrow(axis, (11.2, 7.9), (11.2, 5.8))
+    box(axis, 7.6, 7.9, 7.0, 2.8, "known beforehand:\n$q_c - Z_x \\sum q_w$, int32", COLOURS[4])
+    arrow(axis, (11.1, 7.9), (11.1, 5.8))
     axis.text(23.6, 6.3, "round, add $Z_y$, clip", ha="center", va="top")
     return figure
 
@@ -367,7 +367,7 @@ def one_weight_less(
     after: dict[str, Sequence[float]],
     errors: dict[str, float],
 ) -> Figure:
-    """Draw a row of weights, the scores each criterion gives them, what is left of the row, and the error of its output.
+    """Draw a row of weights, the scores of each criterion, what it leaves of the row, and the error of the output.
 
     Args:
         weights: the row.
@@ -395,4 +395,97 @@ def one_weight_less(
                 box(axis, left, top, 1, 1, f"{after[name][column]:.3g}", COLOURS[2] if moved else COLOURS[5])
         arrow(axis, (2.3 + count, top + 0.5), (3.1 + count, top + 0.5))
         axis.text(4.4 + 2 * count, top + 0.5, f"{errors[name]:.3f}", ha="center", va="center")
+    return figure
+
+
+def image_grid(images: np.ndarray, columns: Sequence[str], rows: Sequence[str] = (), *, signed: bool = False) -> Figure:
+    """Show a grid of images with a title above each column and a label left of each row.
+
+    Args:
+        images: shape (rows, columns, height, width); bright values are ink.
+        columns, rows: short texts.
+        signed: 0 is white in every image, purple is above, orange below; each image by its own largest value.
+    """
+    images = np.asarray(images)
+    down, across = images.shape[:2]
+    figure, axes = new(columns=across, rows=down, height=0.3 + SIZE[0] / across * 0.9 * down)
+    for (row, column), axis in np.ndenumerate(axes):
+        image = images[row, column]
+        limits = {"vmin": -np.abs(image).max(), "vmax": np.abs(image).max()} if signed else {"vmin": 0, "vmax": 1}
+        axis.imshow(image, cmap="PuOr" if signed else "gray_r", **limits)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.grid(visible=False)
+        if row == 0:
+            axis.set_title(columns[column])
+        if rows and column == 0:
+            axis.set_ylabel(rows[row])
+    return figure
+
+
+def folded_projection(inputs: int = 784, hidden: int = 300, kept: int = 40) -> Figure:
+    """Draw what a projection P of the inputs and a projection Q of hidden values fold into, matrix by matrix.
+
+    A matrix is as wide as what it takes and as high as what it gives, both to the power 0.6, so that all are seen.
+    """
+    figure, axis = canvas(13.1, 7.4)
+    n, m, k = (2.1 * (count / inputs) ** 0.6 for count in (inputs, hidden, kept))
+
+    def shape(left: float, middle: float, wide: float, high: float, name: str, size: str, colour: str) -> float:
+        box(axis, left, middle - high / 2, wide, high, "", colour)
+        axis.text(left + wide / 2, middle - high / 2 - 0.08, name, ha="center", va="bottom")
+        axis.text(left + wide / 2, middle + high / 2 + 0.08, size, ha="center", va="top", fontsize=7)
+        return left + wide
+
+    def flow(start: float, middle: float, steps: Sequence[tuple]) -> None:
+        left = start
+        for wide, high, name, size, colour in steps:
+            arrow(axis, (left, middle), (left + 0.55, middle))
+            if name == "ReLU":
+                axis.plot([left + 0.7] * 2, [middle - 0.95, middle + 0.75], color=COLOURS[1], linewidth=3, marker="")
+                axis.text(left + 0.7, middle + 0.8, "ReLU", ha="center", va="top", color=COLOURS[1])
+                left += 0.85
+            else:
+                left = shape(left + 0.55, middle, wide, high, name, size, colour)
+        arrow(axis, (left, middle), (left + 0.55, middle))
+
+    weight, way, folded = COLOURS[5], COLOURS[4], COLOURS[2]
+    down = (n, k, "$P$", f"{kept} x {inputs}", way)
+    up = (k, n, "$P^T$", f"{inputs} x {kept}", way)
+    first = (n, m, "$W$", f"{hidden} x {inputs}", weight)
+    relu = (0.0, 0.0, "ReLU", "", "")
+    back = (k, m, "$Q^T$", f"{hidden} x {kept}", way)
+    flow(0.2, 2.15, (down, up, first))
+    flow(8.0, 2.15, (down, (k, m, "$W P^T$", f"{hidden} x {kept}", folded)))
+    flow(0.2, 6.1, (first, (m, k, "$Q$", f"{kept} x {hidden}", way), back, relu))
+    flow(8.0, 6.1, ((n, k, "$Q W$", f"{kept} x {inputs}", folded), back, relu))
+    for middle, text in (
+        (2.15, "Inputs: $P^T$ and $W$ become one matrix, and $P$ stays"),
+        (6.1, "Hidden values: $W$ and $Q$ become one matrix; $Q^T$ cannot pass the ReLU"),
+    ):
+        axis.text(7.4, middle, "=", ha="center", va="center", fontsize=14)
+        axis.text(0.2, middle - 1.75, text, ha="left", va="center", fontweight="bold")
+    return figure
+
+
+def cloud_with_axes(
+    points: np.ndarray, directions: Mapping[str, np.ndarray], centre: np.ndarray, labels: tuple[str, str]
+) -> Figure:
+    """Draw points in the plane and, for each name, one direction through their centre, of unit aspect.
+
+    Args:
+        points: shape (count, 2).
+        directions: a vector of two numbers for each name.
+        centre: where the lines cross, two numbers.
+        labels: of the axes.
+    """
+    figure, axes = new()
+    axis = axes[0, 0]
+    axis.scatter(*np.asarray(points).T, s=5, color="0.6", marker=".")
+    limits = axis.get_xlim(), axis.get_ylim()
+    for index, (name, direction) in enumerate(directions.items()):
+        style = {"color": COLOURS[index], "linestyle": ("-", "--", ":")[index % 3], "linewidth": 2.2}
+        axis.axline(tuple(centre), tuple(np.asarray(centre) + np.asarray(direction)), marker="", label=name, **style)
+    axis.set(xlim=limits[0], ylim=limits[1], aspect="equal", xlabel=labels[0], ylabel=labels[1])
+    axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure

@@ -6,11 +6,12 @@ A real value r is stood for by an integer q with r = S (q - Z) (Jacob et al., "Q
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from utils.accounting import packed_bytes
 from utils.input_validation import require_int, require_module, require_tensor
@@ -18,6 +19,9 @@ from utils.models import evaluating
 
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 """The smallest normal float32, 2^-126, and the smallest scale: for much smaller ones 1 / S would overflow."""
+
+SMALLEST_HALF = 2.0**-24
+"""The smallest positive float16, which a scale that is stored in 16 bits cannot go below."""
 
 Range = tuple[torch.Tensor, torch.Tensor]
 """The smallest and the largest real value to represent: two scalars, or two vectors with one entry a channel."""
@@ -258,6 +262,47 @@ def observe(
         for handle in handles:
             handle.remove()
     return {name: (torch.cat(inputs[name]), torch.cat(outputs[name])) for name in names}
+
+
+# --- groups: a scale for each few neighbours --------------------------------------------------------------------------
+
+
+def in_groups(weight: torch.Tensor, size: int) -> torch.Tensor:
+    """Return a weight with one row for each group of `size` neighbours of a row; the last group is filled with zeros.
+
+    What works on the rows of a matrix, such as `parameters_for(..., axis=0)`, then works on groups. A convolution's
+    kernel is one row for each output channel.
+
+    >>> in_groups(torch.tensor([[1, 2, 3], [4, 5, 6]]), 2)
+    tensor([[1, 2],
+            [3, 0],
+            [4, 5],
+            [6, 0]])
+    """
+    rows = require_tensor("weight", weight).detach().flatten(1)
+    return F.pad(rows, (0, -rows.shape[1] % require_int("size", size, minimum=1))).reshape(-1, size)
+
+
+def out_of_groups(groups: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Put groups, as `in_groups` returns them, back into a weight of a shape; what they were filled with goes.
+
+    >>> out_of_groups(in_groups(torch.tensor([[1, 2, 3], [4, 5, 6]]), 2), (2, 3))
+    tensor([[1, 2, 3],
+            [4, 5, 6]])
+    """
+    return groups.reshape(shape[0], -1)[:, : math.prod(shape[1:])].reshape(tuple(shape))
+
+
+def clipped_half_grid(rows: torch.Tensor, *, bits: int) -> QuantizationParameters:
+    """Choose for each row of a matrix the affine grid with the least squared error; its scale is a float16 number.
+
+    >>> grid = clipped_half_grid(torch.randn(2, 64), bits=4)
+    >>> torch.equal(grid.scale, grid.scale.half().float())
+    True
+    """
+    low, high = mse_range(rows, bits=bits, axis=0)
+    grid = parameters_from_range(low, high, bits=bits, axis=0)
+    return replace(grid, scale=grid.scale.half().float().clamp(min=SMALLEST_HALF))
 
 
 # --- codebooks, two values, three values ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from utils.recipes import (
     compressed,
     dense,
     gradually_pruned,
+    grids,
     keras_mobilenet,
     low_rank,
     narrow,
@@ -25,7 +26,7 @@ it; and `train(name)`, which writes the checkpoint and returns what its card say
 
 CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.RECIPES}
 
-EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (schedules,)}
+EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (schedules, grids)}
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
 table's digest must be, `digest()`, and `run()`, which trains what the table lacks and writes it."""
 
