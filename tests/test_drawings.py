@@ -159,3 +159,18 @@ def test_a_cloud_has_its_points_and_a_line_for_each_direction():
     axis = figure.axes[0]
     assert len(axis.collections[0].get_offsets()) == 2
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_a_channel_is_marked_in_all_that_it_touches():
+    figure = drawings.channel_ends(5, 2, 4, 1, positions=2)
+    squares = [patch for patch in figure.axes[0].patches if hasattr(patch, "get_width")]
+    removed = [square for square in squares if square.get_facecolor()[:3] != squares[0].get_facecolor()[:3]]
+    assert len(squares) == 5 * (2 + 1 + 4) + 4 * 5 + 4 * 10
+    assert len(removed) == 2 + 1 + 4 + 4 + 4 * 2, "a row on one side, a column or its places on the other"
+
+
+def test_the_group_of_a_shortcut_has_seven_layers_and_the_sum():
+    axis = drawings.shortcut_group().axes[0]
+    boxes = [patch for patch in axis.patches if hasattr(patch, "get_width")]
+    marked = [each for each in boxes if each.get_facecolor()[:3] == boxes[0].get_facecolor()[:3]]
+    assert (len(boxes), len(marked)) == (9, 8)

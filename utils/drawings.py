@@ -489,3 +489,66 @@ def cloud_with_axes(
     axis.set(xlim=limits[0], ylim=limits[1], aspect="equal", xlabel=labels[0], ylabel=labels[1])
     axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
+
+
+def channel_ends(filters: int, inputs: int, readers: int, channel: int, *, positions: int = 4) -> Figure:
+    """Draw everything that one channel touches: its filter, its bias, its batch norm, and a slice of each reader.
+
+    Args:
+        filters, inputs: of the convolution that makes the channel.
+        readers: filters of the convolution that reads it; beside it stands a linear layer behind flatten.
+        channel: the one that is marked, from 0.
+        positions: inputs of the linear layer that hang on each channel.
+    """
+    marked, other, high = COLOURS[1], COLOURS[5], filters
+    figure, axis = canvas(inputs + filters * (1 + positions) * 0.8 + 11.2, high + 2.6)
+    top, left = 2.1, 0.3
+
+    def block(rows: int, columns: int, width: float, title: str, mark: str) -> None:
+        nonlocal left
+        y = top + (high - rows) / 2
+        for row in range(rows):
+            for column in range(columns):
+                ours = row == channel if mark == "row" else column // (columns // filters) == channel
+                box(axis, left + column * width, y + row, width, 1, "", marked if ours else other)
+        axis.text(left + columns * width / 2, top - 0.25, title, ha="center", va="bottom")
+        left += columns * width + 1.0
+
+    block(filters, inputs, 1, "conv1\nfilters", "row")
+    block(filters, 1, 1, "\nbias", "row")
+    block(filters, 4, 0.8, "batch norm,\nif there is one", "row")
+    arrow(axis, (left - 0.7, top + channel + 0.5), (left + 1.1, top + channel + 0.5))
+    left += 1.6
+    block(readers, filters, 0.8, "a convolution\nthat reads it", "column")
+    axis.text(left - 0.3, top + high / 2, "or", ha="center", va="center")
+    left += 0.4
+    block(readers, filters * positions, 0.8, f"a linear layer\nbehind flatten ({positions} places)", "column")
+    return figure
+
+
+def shortcut_group() -> Figure:
+    """Draw the first block of `SmallResNet` and mark the layers that lose the same channels as the sum."""
+    figure, axis = canvas(21.5, 7.6)
+    ours, others = COLOURS[1], REMOVED
+    middle, below = 3.0, 5.6
+
+    def layer(left: float, y: float, name: str, colour: str, width: float = 2.2) -> None:
+        box(axis, left, y - 0.75, width, 1.5, name, colour)
+
+    line = ((0.1, "stem\nout", ours, 2.0), (2.8, "bn", ours, 1.5), (5.6, "conv1\nin", ours, 2.2))
+    rest = ((8.4, "bn1", others, 1.7), (10.7, "conv2\nout", ours, 2.2), (13.5, "bn2", ours, 1.7))
+    for left, name, colour, width in (*line, *rest):
+        layer(left, middle, name, colour, width)
+    for start, end in ((2.1, 2.8), (4.3, 5.6), (7.8, 8.4), (10.1, 10.7), (12.9, 13.5), (15.2, 15.9)):
+        arrow(axis, (start, middle), (end, middle))
+    layer(15.9, middle, "+", ours, 0.9)
+    axis.plot([4.9, 4.9, 16.35], [middle, below, below], color="0.3", marker="")
+    arrow(axis, (16.35, below), (16.35, middle + 0.75))
+    axis.text(10.6, below - 0.15, "the shortcut of block 1: the same numbers", ha="center", va="bottom")
+    for y, name in ((1.8, "conv1\nin"), (4.4, "shortcut\nin")):
+        layer(18.4, y, name, ours, 3.0)
+        arrow(axis, (16.8, middle), (18.4, y))
+    axis.text(10.4, 2.0, "block 1", ha="center", va="bottom")
+    axis.text(19.9, 0.8, "block 2", ha="center", va="bottom")
+    axis.text(0.1, 7.3, "orange: loses the same channels as the sum, as its outputs or as its inputs", va="bottom")
+    return figure
