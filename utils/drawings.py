@@ -442,8 +442,8 @@ def folded_projection(inputs: int = 784, hidden: int = 300, kept: int = 40) -> F
         for wide, high, name, size, colour in steps:
             arrow(axis, (left, middle), (left + 0.55, middle))
             if name == "ReLU":
-                axis.plot([left + 0.7] * 2, [middle - 0.95, middle + 0.75], color=COLOURS[1], linewidth=3, marker="")
-                axis.text(left + 0.7, middle + 0.8, "ReLU", ha="center", va="top", color=COLOURS[1])
+                axis.plot([left + 0.7] * 2, [middle - 0.95, middle + 1.0], color=COLOURS[1], linewidth=3, marker="")
+                axis.text(left + 0.7, middle + 1.1, "ReLU", ha="center", va="top", color=COLOURS[1])
                 left += 0.85
             else:
                 left = shape(left + 0.55, middle, wide, high, name, size, colour)
