@@ -25,7 +25,7 @@ def test_the_bytes_are_those_of_one_long_binary_number():
     assert bytes(pack(torch.tensor(codes), 3).tolist()) == number.to_bytes(3, "little")
 
 
-@pytest.mark.parametrize("codes", [[4], [-3], [-1, 3]])
+@pytest.mark.parametrize("codes", [[4], [-3], [-1, 3], [65_537], [-65_535], [2**40]])
 def test_packing_refuses_what_does_not_fit(codes):
     with pytest.raises(ValueError, match="do not fit into 2 bits"):
         pack(torch.tensor(codes), 2)

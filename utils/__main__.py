@@ -58,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         handout.add_argument("--output", type=Path, default=BUILD / name, help=f"another folder than build/{name}")
 
     options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console without Unicode shows ? for a sign that it does not have
+            stream.reconfigure(errors="replace")
     try:
         return _COMMANDS[options.command](options)
     except (ValueError, OSError, RuntimeError) as error:
@@ -72,12 +75,9 @@ def _run(options: argparse.Namespace) -> int:
     from utils.course import notebook_runner as runner
 
     chosen = runner.find_notebooks(options.notebooks)
-    how = {
-        "parameters": dict(_parameter(text) for text in options.parameter),
-        "output": options.output,
-        "fail_fast": options.fail_fast,
-        "force": options.force,
-    }
+    parameters = dict(_parameter(text) for text in options.parameter)
+    runner.require_parameters(chosen, parameters)
+    how = {"parameters": parameters, "output": options.output, "fail_fast": options.fail_fast, "force": options.force}
     outcomes = runner.run(chosen, **how)
     broken = []
     if options.enforce_machine_claims and (again := {row["notebook"] for row in _broken_promises(options.output)}):
@@ -103,7 +103,7 @@ def _broken_promises(output: Path) -> list[dict]:
 
 
 def _parameter(text: str) -> tuple[str, object]:
-    """Examples NAME=VALUE; the value is JSON if it can be, else text."""
+    """Split NAME=VALUE; the value is JSON if it can be, else text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise ValueError(f"a parameter is written NAME=VALUE, such as SEED=1; got {text!r}")

@@ -19,11 +19,12 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     >>> pack(torch.tensor([1, 0, 3, 2]), 2)  # 10 11 00 01, read from the right
     tensor([177], dtype=torch.uint8)
     """
-    flat = codes.flatten().cpu().numpy().astype(np.int16)
+    flat = codes.flatten().cpu().numpy()
     low = flat.min(initial=0)
     high = flat.max(initial=0)
     if low < -(2 ** (bits - 1)) or high >= 2**bits or (low < 0 and high >= 2 ** (bits - 1)):
         raise ValueError(f"codes from {low} to {high} do not fit into {bits} bits")
+    flat = flat.astype(np.int16)  # only now: before, a large code would have wrapped around
     ones = (flat[:, None] >> np.arange(bits, dtype=np.int16)) & 1  # (codes, bits)
     return torch.from_numpy(np.packbits(ones.astype(np.uint8), bitorder="little"))
 

@@ -93,6 +93,14 @@ def test_an_exception_in_the_answer_is_shown_as_received():
         check("00.1", lambda count, bits: 1 // 0)
 
 
+def test_what_a_library_does_not_implement_is_a_wrong_answer_and_no_blank():
+    def answer(count, bits):
+        raise NotImplementedError("dense_to_nested is not implemented for Half")
+
+    with pytest.raises(WrongAnswerError, match="received: NotImplementedError: dense_to_nested"):
+        check("00.1", answer)
+
+
 def test_misuse_is_a_clear_error():
     with pytest.raises(TypeError, match="pass the function itself"):
         check("00.1", 5)

@@ -4,10 +4,12 @@ import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.notebooks.read_notebooks import COURSE, SOLUTIONS, code
+from utils.course import handouts
 from utils.course.handouts import write_solutions_folder, write_student_folder
 from utils.files import ROOT
 
@@ -38,6 +40,38 @@ def test_the_student_has_every_cell_and_no_output(student, path):
 def test_the_student_has_no_solutions_and_no_leftovers(student):
     assert not list(student.rglob("solutions"))
     assert not list(student.rglob("__pycache__"))
+
+
+ANSWERED = {
+    "an answer": "    return 1\n",
+    "an answer above the raise": "    return 1\n    raise NotImplementedError\n",
+    "no docstring": "    raise NotImplementedError\n",
+    "no Python": "    return (\n",
+}
+
+
+@pytest.mark.parametrize("body", ANSWERED.values(), ids=ANSWERED)
+def test_an_answered_exercise_is_not_handed_out(body):
+    cell = {"id": "a", "cell_type": "code", "metadata": {"tags": ["exercise"]}, "outputs": []}
+    document = "" if body == ANSWERED["no docstring"] else '    """What."""\n'
+    cell["source"] = f'def f():\n{document}{body}\ncheck("01.1", f)'
+    with pytest.raises(ValueError, match=r"exercise 01\.1 of 01_x\.ipynb is answered, and that would be handed out"):
+        handouts._without_outputs({"cells": [cell]}, Path("01_x.ipynb"))
+
+
+def test_a_copy_is_not_handed_out(tmp_path, monkeypatch):
+    root = tmp_path / "course"
+    for name in handouts.HANDED_OUT:
+        if "." in name or name == "Makefile":
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("")
+        else:
+            (root / name).mkdir(parents=True)
+    for name in ("01_good", "01_good-Copy1", "my notes"):
+        (root / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
+    monkeypatch.setattr(handouts, "ROOT", root)
+    written = write_student_folder(tmp_path / "student")
+    assert [path.name for path in (written / "notebooks").iterdir()] == ["01_good.ipynb"]
 
 
 @pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)

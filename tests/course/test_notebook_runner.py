@@ -1,6 +1,7 @@
 """The command line: notebooks are executed, resumed, named when they fail; the report says what was measured."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -117,6 +118,79 @@ def test_the_fingerprint_of_a_notebook_that_reads_results_follows_those_before_i
     after = [notebook_runner.fingerprint_of(path, {}, results=results) for path in (plain, reader)]
     assert after[0] == before[0]
     assert after[1] != before[1]
+
+
+BROKEN = {
+    "empty": "",
+    "conflict": '{"cells": [\n<<<<<<< HEAD\n]}',
+    "list": "[]",
+    "cell": '{"cells": [{"cell_type": "code"}]}',
+    "half": '{"cells": [{"cell_type": "co',
+}
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_notebook_fails_by_name_and_the_others_run(folder, tmp_path, capsys):
+    for name, content in BROKEN.items():
+        (folder / f"00_{name}.ipynb").write_text(content)
+    _write(folder, "01_good", GOOD)
+    outcomes = _run(tmp_path / "build")
+    assert [bool(outcome.failure) for outcome in outcomes] == [True] * len(BROKEN) + [False]
+    said = capsys.readouterr().err
+    for name in BROKEN:
+        assert f"00_{name}.ipynb cannot be read as a notebook" in said
+    assert "git checkout -- notebooks/00_half.ipynb" in said
+
+
+@pytest.mark.slow
+def test_magics_run_and_a_cell_that_is_no_python_fails_by_its_own_name(folder, tmp_path):
+    _write(folder, "01_magics", "%%bash\necho 'if [ x'", "x = !echo 1\nassert x == ['1']", "%time 1", GOOD)
+    _write(folder, "02_typo", "a = 1", "def f(:\n    pass")
+    good, typo = _run(tmp_path / "build")
+    assert good.failure == ""
+    assert "02_typo.ipynb failed in its cell 3 which begins: def f(:" in typo.failure
+
+
+@pytest.mark.slow
+def test_a_kernel_that_dies_is_named_with_its_cell_and_its_memory(folder, tmp_path):
+    _write(folder, "01_dies", "a = 1", "# takes too much\nimport os\nos._exit(9)")
+    (outcome,) = _run(tmp_path / "build")
+    assert "01_dies.ipynb failed: its kernel died in the cell which begins: # takes too much" in outcome.failure
+    assert "MB. Most often memory was used up" in outcome.failure
+
+
+def test_a_parameter_that_a_notebook_does_not_set_is_refused(folder, capsys):
+    _write(folder, "01_good", GOOD)
+    assert main(["run", "--parameter", "VALEU=1"]) == 2
+    assert "01_good has no parameter 'VALEU'; it has VALUE" in capsys.readouterr().err
+    bare = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("VALUE = 1")])
+    nbformat.write(bare, folder / "02_bare.ipynb")
+    assert main(["run", "--parameter", "VALUE=1"]) == 2
+    assert "02_bare has no parameter 'VALUE'; it has none" in capsys.readouterr().err
+
+
+def test_every_notebook_of_the_course_takes_a_seed():
+    assert all("SEED" in notebook_runner.parameters_of(path) for path in notebook_runner.find_notebooks())
+
+
+def test_a_copy_is_no_notebook_of_the_course(folder):
+    for name in ("01_good", "01_good-Copy1", "01_good (2)", "notes"):
+        _write(folder, name, GOOD)
+    assert [path.stem for path in notebook_runner.find_notebooks()] == ["01_good"]
+    with pytest.raises(ValueError, match="no notebook is called '01_good-Copy1'"):
+        notebook_runner.find_notebooks(["01_good-Copy1"])
+
+
+def test_a_console_without_unicode_shows_the_report(tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    row = {"kind": "claim", "notebook": "01_good", "statement": "ε is small", "holds": True, "measured": {"a": 1}}
+    (results / "01_good.jsonl").write_text(json.dumps(row) + "\n")
+    command = [sys.executable, "-m", "utils", "report", "--output", str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"? ? is small" in done.stdout
 
 
 @pytest.mark.slow

@@ -47,10 +47,17 @@ def check(exercise: str, answer: Callable) -> None:
         raise TypeError(f"pass the function itself, not its result: check({exercise!r}, function)")
     try:
         checker(exercise)(answer)
-    except NotImplementedError:
+    except NotImplementedError as error:
+        if not is_blank(error):
+            raise WrongAnswerError(f"not yet right: the answer raised NotImplementedError: {error}") from error
         print(f"Exercise {exercise}: not attempted yet. Write your answer above and run the cell again.")
     else:
         print(f"Exercise {exercise}: right.")
+
+
+def is_blank(error: NotImplementedError) -> bool:
+    """Tell the `raise NotImplementedError` of a blank exercise from a library's, which says what is not implemented."""
+    return not str(error)
 
 
 def checker(exercise: str) -> Callable[[Callable], None]:
@@ -92,9 +99,9 @@ def check_cases(answer: Callable, cases: Iterable[Case], *, tolerance: float = 0
     for arguments, expected in cases:
         try:
             received = answer(*copy.deepcopy(arguments))
-        except NotImplementedError:
-            raise
         except Exception as error:  # whatever the learner's code raises is a wrong answer, told as one
+            if isinstance(error, NotImplementedError) and is_blank(error):
+                raise
             raise wrong(arguments, expected, f"{type(error).__name__}: {error}") from error
         if not same(received, expected, tolerance=tolerance):
             raise wrong(arguments, expected, received)

@@ -1,11 +1,13 @@
 """Folders for a class: the course without outputs and solutions, and the course with its exercises solved."""
 
+import ast
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from utils.course.notebook_runner import NAME
 from utils.files import ROOT
 
 HANDED_OUT = (
@@ -25,6 +27,7 @@ def write_student_folder(folder: Path) -> Path:
 
     Raises:
         FileExistsError: there is something at `folder` already; nothing is overwritten.
+        ValueError: an exercise is not blank: somebody has answered it in `notebooks/`.
     """
     return _write(folder, _without_outputs)
 
@@ -54,6 +57,9 @@ def _write(folder: Path, change: Callable[[dict, Path], dict]) -> Path:
         else:
             shutil.copyfile(source, target)
     for path in sorted((beside / "notebooks").glob("*.ipynb")):
+        if not NAME.fullmatch(path.stem):  # a copy, or a notebook of the teacher's own
+            path.unlink()
+            continue
         notebook = json.loads(path.read_text(encoding="utf-8"))
         content = json.dumps(change(notebook, path), indent=1, ensure_ascii=False) + "\n"
         path.write_text(content, encoding="utf-8")
@@ -64,8 +70,25 @@ def _write(folder: Path, change: Callable[[dict, Path], dict]) -> Path:
 def _without_outputs(notebook: dict, path: Path) -> dict:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
+            if "exercise" in cell["metadata"].get("tags", ()) and not _is_blank("".join(cell["source"])):
+                raise ValueError(
+                    f"exercise {_exercise(cell)} of {path.name} is answered, and that would be handed out. To get the "
+                    f"blank back: git checkout -- notebooks/{path.name}"
+                )
             cell |= {"outputs": [], "execution_count": None}
     return notebook
+
+
+def _is_blank(source: str) -> bool:
+    """Tell whether the function that an exercise checks has a docstring and one `raise`, and no more."""
+    try:
+        functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    except SyntaxError:
+        return False
+    checked = [node for node in functions if re.search(rf'^check\("[0-9.]+", {node.name}\)$', source, re.MULTILINE)]
+    return bool(checked) and all(
+        len(node.body) == 2 and ast.get_docstring(node) and isinstance(node.body[1], ast.Raise) for node in checked
+    )
 
 
 def _solved(notebook: dict, path: Path) -> dict:

@@ -10,10 +10,11 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,15 @@ from utils.files import RESULTS_VARIABLE, ROOT, replace_file
 from utils.reference_runs import ReferenceRunError, nearest_reference
 
 NOTEBOOKS = ROOT / "notebooks"
+NAME = re.compile(r"[0-9]{2}_[a-z0-9_]+")
+"""What the notebooks of the course are called."""
+
 CELL_TIMEOUT = 600
 """Seconds one cell may take before its notebook counts as failed."""
+
+
+class NotebookError(RuntimeError):
+    """A file is no notebook; the message says which and what to do."""
 
 
 MEASURED = ("seconds", "peak_memory_mb", "with_workers_mb")
@@ -53,10 +61,13 @@ class Outcome:
 def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
     """Return the numbered notebooks, all of them or those whose number or name is given, in order.
 
+    A copy, such as JupyterLab's `02_unstructured_pruning-Copy1.ipynb`, is none of them: it says that it is the original
+    and would overwrite its results.
+
     Raises:
         ValueError: nothing fits one of the names.
     """
-    numbered = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    numbered = sorted(path for path in NOTEBOOKS.glob("*.ipynb") if NAME.fullmatch(path.stem))
     if not names:
         return numbered
     chosen = []
@@ -103,9 +114,16 @@ def _run(
 ) -> list[Outcome]:
     outcomes, expected = [], reference_seconds()
     for index, path in enumerate(notebooks, start=1):
-        fingerprint = fingerprint_of(path, parameters, results=output / "results")
-        done = None if force else finished(output, path.stem, fingerprint)
         title = f"[{index}/{len(notebooks)}] {path.stem}"
+        try:
+            fingerprint = fingerprint_of(path, parameters, results=output / "results")
+        except NotebookError as error:
+            outcomes.append(Outcome(path.stem, 0.0, 0.0, 0.0, f"  {error}"))
+            print(f"{title} FAILED\n  {error}", file=sys.stderr)
+            if fail_fast:
+                break
+            continue
+        done = None if force else finished(output, path.stem, fingerprint)
         if done:
             print(f"{title} unchanged, executed before in {done.seconds:.0f} s")
         else:
@@ -197,7 +215,7 @@ def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Pat
     """
     code = code_cells(path)
     digest = hashlib.sha256(json.dumps([code, dict(parameters)], sort_keys=True).encode())
-    for module in sorted(_modules_behind("\n".join(code))):
+    for module in sorted(_modules_behind(code)):
         digest.update(module.encode() + _module_path(module).read_bytes())
     digest.update(_inputs_digest())
     if results and any("read_results(" in cell for cell in code):
@@ -219,16 +237,64 @@ def finished(output: Path, name: str, fingerprint: str) -> Outcome | None:
 
 
 def code_cells(path: Path) -> list[str]:
-    """Return the sources of the code cells of a notebook."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    """Return the sources of the code cells of a notebook.
+
+    Raises:
+        NotebookError: the file is no notebook: empty, damaged, or with the marks of a merge in it.
+    """
+    return ["".join(cell["source"]) for cell in _cells(path) if cell["cell_type"] == "code"]
+
+
+def require_parameters(notebooks: Sequence[Path], names: Iterable[str]) -> None:
+    """See that each notebook sets each of the names in its cell tagged "parameters".
+
+    A misspelt name would be set beside the right one, and the notebook would run with its old value.
+
+    Raises a ValueError that names the notebooks and what they do set.
+    """
+    for name in names:
+        without = {}
+        for path in notebooks:
+            with contextlib.suppress(NotebookError):  # which the run itself reports
+                if name not in (known := parameters_of(path)):
+                    without[path.stem] = known
+        if without:
+            first, known = next(iter(without.items()))
+            others = f" and {len(without) - 1} more" if len(without) > 1 else ""
+            raise ValueError(f"{first}{others} has no parameter {name!r}; it has {', '.join(known) or 'none'}")
+
+
+def parameters_of(path: Path) -> list[str]:
+    """Return the names that the cell tagged "parameters" sets, in their order."""
+    names = []
+    for cell in _cells(path):
+        if "parameters" in cell["metadata"].get("tags", ()):
+            for node in ast.walk(ast.parse(_as_python("".join(cell["source"])))):
+                if isinstance(node, ast.Assign | ast.AnnAssign):
+                    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                    names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names
+
+
+def _cells(path: Path) -> list[dict]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for cell in cells:
+            if not {"cell_type", "source", "metadata"} <= cell.keys():
+                raise KeyError("a cell without type, source or metadata")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotebookError(
+            f"{path.name} cannot be read as a notebook ({error}); marks of a merge in it, or half a file? "
+            f"The last version that was committed: git checkout -- {path.parent.name}/{path.name}"
+        ) from None
+    return cells
 
 
 @functools.cache
 def _inputs_digest() -> bytes:
     """Return a digest of the files in `data/` and of the pinned versions."""
     digest = hashlib.sha256()
-    files = [p for folder in ("mnist", "checkpoints") for p in (ROOT / "data" / folder).rglob("*")]
+    files = [path for path in (ROOT / "data").rglob("*") if "reference" not in path.relative_to(ROOT).parts]
     for path in sorted([*files, ROOT / "requirements.txt", ROOT / "constraints.txt"]):
         if path.is_file():
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -253,10 +319,10 @@ def imported_modules(source: str) -> set[str]:
     return found
 
 
-def _modules_behind(source: str) -> set[str]:
-    """Return the modules of `utils` that a source needs, directly or through others."""
+def _modules_behind(cells: Sequence[str]) -> set[str]:
+    """Return the modules of `utils` that code cells need, directly or through others."""
     found: set[str] = set()
-    waiting = imported_modules(_without_magics(source))
+    waiting = set().union(*(imported_modules(_as_python(cell)) for cell in cells))
     while waiting:
         module = waiting.pop()
         found.add(module)
@@ -264,8 +330,16 @@ def _modules_behind(source: str) -> set[str]:
     return found
 
 
-def _without_magics(source: str) -> str:
-    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
+def _as_python(cell: str) -> str:
+    """Return what IPython makes of a cell with magics; nothing of one that is no Python: it says so when it is run."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        source = TransformerManager().transform_cell(cell)
+        ast.parse(source)
+    except (SyntaxError, ValueError):  # ValueError: a null byte
+        return ""
+    return source
 
 
 def _module_path(module: str) -> Path | None:
@@ -278,6 +352,7 @@ def _module_path(module: str) -> Path | None:
 
 def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fingerprint: str) -> Outcome:
     import papermill  # four seconds, and only when there is something to execute
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     folder, results = output / "notebooks", output / "results"
@@ -299,7 +374,9 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
             )
         except PapermillExecutionError as error:
             failure = _describe(error, path, folder / path.name)
-        except Exception as error:  # a dead kernel, a time-out: named like any other failure
+        except DeadKernelError:
+            failure = _describe_death(path, folder / path.name, max(memory.kernel_mb, memory.together_mb))
+        except Exception as error:  # a time-out: named like any other failure
             failure = f"  {path.name} failed: {type(error).__name__}: {error}"
     outcome = Outcome(path.stem, time.perf_counter() - started, memory.kernel_mb, memory.together_mb, failure)
     if not failure:
@@ -328,6 +405,21 @@ def _describe(error: object, path: Path, executed: Path) -> str:
         f"  {path.name} failed in its cell {error.exec_count} which begins: {first_line}\n"
         f"  {error.ename}: {error.evalue}\n  The whole story is in {where}"
     )
+
+
+def _describe_death(path: Path, executed: Path, peak_mb: float) -> str:
+    """Say in which cell the kernel died, how much memory it had, and what it most often died of."""
+    with contextlib.suppress(NotebookError):
+        for cell in _cells(executed):
+            times = cell["metadata"].get("execution", {})  # it began and never replied
+            if cell["cell_type"] == "code" and times and "shell.execute_reply" not in times:
+                first_line = next(iter("".join(cell["source"]).strip().splitlines()), "")
+                return (
+                    f"  {path.name} failed: its kernel died in the cell which begins: {first_line}\n"
+                    f"  With the processes that it started it held {peak_mb:,.0f} MB. Most often memory was used up: "
+                    "close other programs, or take fewer images in the cell with the settings"
+                )
+    return f"  {path.name} failed: its kernel died at {peak_mb:,.0f} MB; most often the memory was used up"
 
 
 def _stamp(output: Path, name: str) -> Path:
