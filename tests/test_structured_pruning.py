@@ -23,6 +23,7 @@ from utils.structured_pruning import (
     shrink_lenet5,
     shrink_lenet300100,
     silence_outputs,
+    taylor_scores,
 )
 
 
@@ -294,3 +295,16 @@ def test_a_reparametrised_weight_is_refused():
         narrow_linear(layer, outputs=indices(0))
     with pytest.raises(ValueError, match=r"prune\.remove"):
         silence_outputs(layer, indices(0))
+
+
+def test_the_taylor_score_is_the_change_of_loss_to_first_order():
+    model, pictures, labels = seeded_model(LeNet5).double(), randn(8, 1, 28, 28).double(), torch.arange(8)
+    score = taylor_scores(model, ["conv2"], pictures, labels)["conv2"]
+    before = nn.functional.cross_entropy(model(pictures), labels)
+    for channel in (0, 7):
+        faded = copy.deepcopy(model)
+        faded.conv2.weight.data[channel] *= 1 - 1e-5
+        faded.conv2.bias.data[channel] *= 1 - 1e-5
+        change = (nn.functional.cross_entropy(faded(pictures), labels) - before).item() / 1e-5
+        assert math.isclose(change**2, score[channel].item(), rel_tol=1e-2)
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -5,7 +5,7 @@ layers in step. `silence_outputs` makes the full-size network that the narrow on
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -215,6 +215,35 @@ def kept_channels(dense: nn.Module, arguments: Mapping[str, object], *, n: float
     return {
         name: keep_best(group_scores(dense.get_submodule(name).weight, n=n), width) for name, width in widths.items()
     }
+
+
+def taylor_scores(
+    model: nn.Module, layers: Sequence[str], images: torch.Tensor, labels: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Return the first-order score of each layer's outputs: (sum of gradient times weight)^2 over filter and bias.
+
+    Silencing an output changes the cross-entropy of these images by about minus that sum (Molchanov et al., 2019).
+
+    Args:
+        model: it and its gradients are not changed.
+        layers: names of linear layers and convolutions.
+        images, labels: from the training split.
+
+    >>> scores = taylor_scores(LeNet5(), ["conv1"], torch.ones(2, 1, 28, 28), torch.tensor([0, 1]))
+    >>> scores["conv1"].shape
+    torch.Size([20])
+    """
+    loss = nn.functional.cross_entropy(model(images), labels)
+    scores = {}
+    for name in layers:
+        total = torch.tensor(0.0)
+        parameters = list(model.get_submodule(name).parameters())
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True
+        ):
+            total = total + (parameter.detach() * gradient).reshape(len(parameter), -1).sum(dim=1)  # (outputs,)
+        scores[name] = total**2
+    return scores
 
 
 def remove_channels(dense: nn.Module, kept: Mapping[str, torch.Tensor]) -> nn.Module:

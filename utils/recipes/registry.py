@@ -9,14 +9,27 @@ from utils.recipes import (
     gradually_pruned,
     grids,
     keras_mobilenet,
+    latencies,
     low_rank,
+    low_rank_controls,
     narrow,
     narrow_from_scratch,
     quantized,
     schedules,
+    starts,
 )
 
-MODULES = (dense, narrow, gradually_pruned, low_rank, quantized, keras_mobilenet, compressed, narrow_from_scratch)
+MODULES = (
+    dense,
+    narrow,
+    gradually_pruned,
+    low_rank,
+    low_rank_controls,
+    quantized,
+    keras_mobilenet,
+    compressed,
+    narrow_from_scratch,
+)
 """The modules of recipes; the dense networks come first, as the others start from them or learn from their answers.
 
 Each holds `NOTEBOOK`, the number of the notebook that uses it; `RECIPES`, by the name of the checkpoint; `MINUTES`, by
@@ -26,7 +39,7 @@ it; and `train(name)`, which writes the checkpoint and returns what its card say
 
 CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.RECIPES}
 
-EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (schedules, grids)}
+EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (schedules, starts, grids, latencies)}
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
 table's digest must be, `digest()`, and `run()`, which trains what the table lacks and writes it."""
 
