@@ -1,10 +1,10 @@
-"""How the low-rank network in `data/checkpoints/` was made, for notebook 06: a data-aware cut, then long training.
+"""How the low-rank networks in `data/checkpoints/` were made, for notebook 06: a data-aware cut, then long training.
 
-The file holds an ordinary LeNet300100 whose first weight is the product of the two trained factors, so that it loads
+A file holds an ordinary LeNet300100 whose first weight is the product of the two trained factors, so that it loads
 like any other; `low_rank.split_linear` at the same rank finds factors again that lose nothing.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from utils.datasets import load
 from utils.environment import library_versions, pick_device, seed_everything
@@ -36,18 +36,22 @@ class LowRankRecipe:
     training: Recipe
 
 
-RECIPES = {
-    "LeNet300100-rank-21": LowRankRecipe(
-        source="LeNet300100",
-        layer="fc1",
-        rank=21,
-        teacher="LeNet5",
-        training=Recipe(epochs=300, batch_size=256, learning_rate=3e-3, weight_decay=0.02, warm_up=0.05, shift=2),
-    )
-}
+LONG = LowRankRecipe(
+    source="LeNet300100",
+    layer="fc1",
+    rank=21,
+    teacher="LeNet5",
+    training=Recipe(epochs=300, batch_size=256, learning_rate=3e-3, weight_decay=0.02, warm_up=0.05, shift=2),
+)
 """Teacher, learning rate, shift and epochs were chosen on validation."""
 
-MINUTES = {"LeNet300100-rank-21": 12}
+RECIPES = {
+    "LeNet300100-rank-21": LONG,
+    "LeNet300100-compared-rank-21": replace(LONG, training=replace(LONG.training, epochs=100)),
+}
+"""The second is the twin of `recipes.low_rank_controls`: the same, for as many epochs as those are trained."""
+
+MINUTES = {"LeNet300100-rank-21": 12, "LeNet300100-compared-rank-21": 4}
 
 CALIBRATION_IMAGES = 5000
 """Of the training split, for the directions of the data-aware cut."""
