@@ -184,6 +184,103 @@ def test_packed_bytes_is_exact_where_floats_are_not():
     assert packed_bytes(2**60 + 1, 8) == 2**60 + 1
 
 
+# --- networks of the learner's own ------------------------------------------------------------------------------------
+
+
+class Calls(nn.Module):
+    """A network whose forward pass is the given function of its one module and the input."""
+
+    def __init__(self, function, module=None):
+        super().__init__()
+        self.function, self.module = function, module
+
+    def forward(self, x):
+        return self.function(self.module, x)
+
+
+class Shared(nn.Module):
+    """An embedding tied to the output, a position of its own, and a layer that stands in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+        self.out.weight = self.embedding.weight
+        self.position = nn.Parameter(torch.zeros(3, 4))
+        self.first = nn.Sequential(nn.Linear(4, 4))
+        self.second = nn.Sequential(self.first[0])
+
+    def forward(self, x):
+        return self.out(self.second(self.first(self.embedding(x) + self.position)))
+
+
+def attend(module, x):
+    return module(x, x, x, need_weights=False)[0]
+
+
+TOKENS, WIDTH, HIDDEN, HEADS = 6, 16, 32, 4
+ATTENTION = 4 * TOKENS * WIDTH * WIDTH + 2 * TOKENS * TOKENS * WIDTH  # query, key, value, output; scores, mixture
+
+OWN = {
+    "an LSTM: four gates a step": (nn.LSTM(8, 12, batch_first=True), (1, 2, 8), 2 * 4 * 12 * (8 + 12)),
+    "a GRU: three gates": (nn.GRU(8, 12, batch_first=True), (1, 2, 8), 2 * 3 * 12 * (8 + 12)),
+    "a plain recurrent network": (nn.RNN(8, 12, batch_first=True), (1, 2, 8), 2 * 12 * (8 + 12)),
+    "multi-head attention": (
+        Calls(attend, nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)),
+        (1, TOKENS, WIDTH),
+        ATTENTION,
+    ),
+    "an encoder layer": (
+        nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, batch_first=True),
+        (1, TOKENS, WIDTH),
+        ATTENTION + 2 * TOKENS * WIDTH * HIDDEN,
+    ),
+    "the function alone": (
+        Calls(lambda _, x: nn.functional.scaled_dot_product_attention(x, x, x)),
+        (1, 2, TOKENS, 8),
+        2 * 2 * TOKENS * TOKENS * 8,
+    ),
+    "a matrix times a vector": (nn.Linear(5, 4), (5,), 20),
+    "without bias": (nn.Linear(5, 4, bias=False), (5,), 20),
+    "one vector times another": (Calls(lambda _, x: torch.dot(x, x)), (7,), 7),
+    "an outer product by einsum": (Calls(lambda _, x: torch.einsum("bi,bj->ij", x, x)), (2, 3), 2 * 3 * 3),
+    "shared modules and parameters": (Shared(), None, 2 * 3 * 4 * 4 + 3 * 4 * 10),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_products_of_every_kind_are_counted_as_on_paper_and_the_rows_add_up(case):
+    model, shape, expected = OWN[case]
+    example = torch.zeros(1, 3, dtype=torch.long) if shape is None else torch.zeros(shape)
+    assert count_macs(model, example) == expected
+    rows = layer_costs(model, example)
+    assert sum(row.macs for row in rows) == expected
+    assert sum(row.parameters for row in rows) == count_parameters(model)
+
+
+def test_counting_switches_nothing_for_good():
+    count_macs(nn.LSTM(2, 2), torch.zeros(1, 1, 2))
+    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mkldnn.enabled
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
+UNCOUNTABLE = {
+    "a product without a counter": (
+        Calls(lambda layer, x: layer(x, x), nn.Bilinear(3, 3, 5)),
+        "calls aten::_trilinear",
+    ),
+    "NumPy": (Calls(lambda _, x: np.zeros(3)), "computes outside of PyTorch"),
+}
+
+
+@pytest.mark.parametrize("case", UNCOUNTABLE)
+def test_what_cannot_be_counted_is_refused_and_not_zero(case):
+    model, wrong = UNCOUNTABLE[case]
+    for count in (count_macs, layer_costs):
+        with pytest.raises(ValueError, match=wrong):
+            count(model, torch.zeros(1, 3))
+
+
 def test_errors_name_the_argument():
     with pytest.raises(TypeError, match="model is the class Linear, not a network"):
         count_parameters(nn.Linear)

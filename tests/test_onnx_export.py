@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils import onnx_export
+from utils.accounting import count_macs
 from utils.files import ROOT
 from utils.models import SmallDepthwiseNet, SmallResNet
 from utils.onnx_export import (
@@ -122,6 +123,11 @@ def test_a_session_is_a_network_to_the_rest_of_the_course(float_file, images):
     assert list(session.parameters()) == []
     assert "tiny.onnx" in repr(session)
     assert not session(images).requires_grad
+
+
+def test_what_a_session_multiplies_is_refused_and_not_zero(float_file, images):
+    with pytest.raises(ValueError, match="OnnxModel computes outside of PyTorch"):
+        count_macs(OnnxModel(float_file), images[:1])
 
 
 def test_an_input_need_not_be_contiguous_or_detached(float_file, images):

@@ -3,11 +3,15 @@
 Nothing here looks at a clock; that is `utils.timing`.
 """
 
+import contextlib
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from utils.input_validation import require_int, require_module
@@ -53,36 +57,43 @@ def sparsity(model: nn.Module) -> float:
 def count_macs(model: nn.Module, example: torch.Tensor) -> int:
     """Count the multiply-accumulates of one forward pass over `example`; give a batch of one for the cost of one input.
 
-    Only matrix products and convolutions count, biases and activations do not; PyTorch's own counter does the work and
-    two of its floating-point operations are one multiply-accumulate.
+    Only matrix products and convolutions count, also those inside attention and recurrent layers; biases, activations
+    and products element by element do not. PyTorch's own counter does the work, and two of its floating-point
+    operations are one multiply-accumulate.
+
+    Raises a ValueError if the network calls a product that cannot be counted, or computes outside of PyTorch.
 
     >>> count_macs(nn.Linear(784, 256), torch.zeros(1, 784))
     200704
     """
-    return _flops(model, example)["Global"] // 2
+    return sum(_own_macs(model, example).values())
 
 
 def layer_costs(model: nn.Module, example: torch.Tensor) -> list[LayerCost]:
-    """List every layer that has parameters of its own or computes, in the order of `named_modules`.
+    """List every module that has parameters of its own or computes itself, in the order of `named_modules`.
+
+    The rows add up to `count_parameters` and `count_macs`: a parameter that several modules share stands in the row of
+    the first, and what a module computes beside its children, such as the products of attention, in its own row.
 
     Args:
         model: the network.
         example: a batch of one input.
 
+    Raises a ValueError where `count_macs` does.
+
     >>> layer_costs(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3))
     [LayerCost(name='0', kind='Linear', weight_shape=(2, 3), parameters=8, macs=6)]
     """
-    flops = _flops(model, example)
-    rows = []
+    macs = _own_macs(model, example)
+    rows, seen = [], set()
     for name, module in model.named_modules():
-        if list(module.children()):
-            continue
-        parameters = count_parameters(module)
-        macs = flops.get(f"{type(model).__name__}.{name}" if name else "Global", 0) // 2
-        if parameters or macs:
+        own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
+        seen.update(map(id, own))
+        parameters = sum(p.numel() for p in own)
+        if parameters or macs.get(module, 0):
             weight = getattr(module, "weight", None)
             shape = tuple(weight.shape) if isinstance(weight, torch.Tensor) else ()
-            rows.append(LayerCost(name, type(module).__name__, shape, parameters, macs))
+            rows.append(LayerCost(name, type(module).__name__, shape, parameters, macs.get(module, 0)))
     return rows
 
 
@@ -118,10 +129,74 @@ def packed_bytes(count: int, bits: int) -> int:
     return -(-require_int("count", count) * require_int("bits", bits, minimum=1) // 8)  # in integers, so exact
 
 
-def _flops(model: nn.Module, example: torch.Tensor) -> dict[str, int]:
-    """Return floating-point operations by module name, as `FlopCounterMode` counts them; "Global" is the total."""
-    require_module("model", model)
-    # In evaluation mode: a batch of one through batch norm must not change its statistics.
-    with evaluating(model), FlopCounterMode(display=False) as counter, torch.no_grad():
+def _own_macs(model: nn.Module, example: torch.Tensor) -> dict[nn.Module, int]:
+    """Return what each module multiplies and accumulates itself, without its children, in one pass over `example`."""
+    macs: dict[nn.Module, int] = {}
+    running: list[list[int]] = []  # for each module that is being called: the count at its start, and its children's
+
+    def enter(_module: nn.Module, _inputs: object) -> None:
+        running.append([counter.get_total_flops(), 0])
+
+    def leave(module: nn.Module, _inputs: object, _outputs: object) -> None:
+        start, by_children = running.pop()
+        spent = counter.get_total_flops() - start
+        macs[module] = macs.get(module, 0) + (spent - by_children) // 2
+        if running:
+            running[-1][1] += spent
+
+    modules = list(require_module("model", model).modules())
+    with contextlib.ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(enter).remove)
+            stack.callback(module.register_forward_hook(leave).remove)
+        if any(isinstance(module, nn.RNNBase) for module in modules):
+            # one step after the other, in products that the counter knows, and not in oneDNN's single call
+            with warnings.catch_warnings(action="ignore"):  # that an Intel GPU could use TF32
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)  # attention as products, not as one fused operator
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(evaluating(model))  # a batch of one must not change the statistics of a batch norm
+        stack.enter_context(torch.no_grad())
+        called = stack.enter_context(_CalledOperators())
+        counter = stack.enter_context(FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS))
         model(example)
-    return {"Global": 0} | {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
+    if not called.names or any(getattr(module, "computes_outside_pytorch", False) for module in modules):
+        raise ValueError(f"{type(model).__name__} computes outside of PyTorch, where nothing can be counted")
+    foreign = {name for name in called.names if name.partition("::")[0] not in _KNOWN_LIBRARIES}
+    if unknown := sorted(called.names & _UNCOUNTED | foreign):
+        raise ValueError(
+            f"{type(model).__name__} calls {', '.join(unknown)}, whose multiply-accumulates cannot be counted; write "
+            "the product with matmul, or count a network without it"
+        )
+    return macs
+
+
+class _CalledOperators(TorchDispatchMode):
+    """Keeps the names of the operators that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function._schema.name)
+        return function(*args, **(kwargs or {}))
+
+
+_UNCOUNTED = {f"aten::{name}" for name in ("_trilinear", "lstm", "gru", "rnn_tanh", "rnn_relu", "mkldnn_rnn_layer")} | {
+    f"aten::{name}" for name in ("_cudnn_rnn", "conv_tbc", "_cdist_forward", "_euclidean_dist", "_sparse_mm")
+}
+"""Operators with products in them for which there is no counter."""
+
+_KNOWN_LIBRARIES = ("aten", "prim", "prims", "profiler", "torchvision")
+"""Whose operators are counted or have no products; another's, such as `quantized`, may hide some."""
+
+_VECTOR_PRODUCTS = {
+    torch.ops.aten.mv: lambda matrix, vector, *_, **__: 2 * matrix[0] * matrix[1],
+    torch.ops.aten.addmv: lambda _, matrix, vector, *__, **___: 2 * matrix[0] * matrix[1],
+    torch.ops.aten.dot: lambda one, other, *_, **__: 2 * one[0],
+    torch.ops.aten.vdot: lambda one, other, *_, **__: 2 * one[0],
+    torch.ops.aten.addr: lambda _, one, other, *__, **___: 2 * one[0] * other[0],
+}
+"""Floating-point operations, from the shapes of the arguments, of products that PyTorch's counter leaves out."""

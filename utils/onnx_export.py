@@ -106,6 +106,9 @@ class OnnxModel(nn.Module):
         ExportError: the file is missing or damaged, or has another number of inputs or outputs.
     """
 
+    computes_outside_pytorch = True
+    """So that `accounting` refuses to count what it cannot see."""
+
     def __init__(self, path: str | Path, *, threads: int = 1, optimized: bool = True):
         super().__init__()
         import onnxruntime  # here and not above: whoever does not use it does not wait for it
