@@ -3,6 +3,18 @@
 IN_NOTEBOOK = [
     ("abs().flatten().argsort(stable", "flatten().argsort(stable", "vectorised it does the same"),
     ('prune.remove(layer, "weight")', "pass", "after prune.remove it is exactly"),
+    # the control with the same share of every layer, whatever it controls
+    (
+        "1 - mask.float().mean().item(),",
+        "pruning.mask_sparsity(masks),",
+        "a control keeps exactly as many weights of each layer",
+    ),
+    # one layer's curve for all: the plan is then the same in every layer
+    (
+        "{name: np.minimum.accumulate(a) for name, a in sensitivity.items()}",
+        '{name: np.minimum.accumulate(sensitivity["fc1.weight"]) for name in sensitivity}',
+        "with 95 % zeros in all, the scan's plan",
+    ),
 ]
 
 IN_LIBRARY = [
