@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from utils.models import (
     MODELS,
@@ -262,3 +263,25 @@ def test_a_pickle_is_refused_and_never_unpickled(tmp_path, how):
     if how == "pickle":  # the bomb is a real one
         pickle.loads(path.read_bytes())
         assert trace.exists()
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.other.weight = self.one.weight
+
+
+def test_a_shared_tensor_is_stored_once_and_shared_again_when_it_is_loaded(tmp_path):
+    saved = Tied()
+    path = save_checkpoint(saved, "tied", folder=tmp_path)
+    assert sorted(load_file(path)) == ["one.bias", "one.weight", "other.bias"]
+    loaded = load_checkpoint("tied", model=Tied(), folder=tmp_path)
+    assert loaded.other.weight is loaded.one.weight
+    assert torch.equal(loaded.other.weight, saved.one.weight)
+    untied = Tied()
+    untied.other.weight = nn.Parameter(torch.zeros(3, 3))
+    with pytest.raises(CheckpointError, match=r"other\.weight is None in the file, \(3, 3\) in the network"):
+        load_checkpoint("tied", model=untied, folder=tmp_path)

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import nn
+from torch.nn.utils import prune
 
 from tests.random_inputs import randn
 from utils import quantization as q
@@ -296,8 +297,27 @@ def test_replace_weights_leaves_biases_and_returns_the_old():
     assert not model[0].weight.any()
     model.load_state_dict(old, strict=False)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    with pytest.raises(ValueError, match="changed its shape"):
+    with pytest.raises(ValueError, match=r"0\.weight changed its shape to \(1, 3\)"):
         q.replace_weights(model, lambda weight: weight[:1])
+
+
+def test_a_shared_weight_is_replaced_once_and_put_back():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    before = model[0].weight.detach().clone()
+    old = q.replace_weights(model, lambda weight: weight / 2)
+    assert torch.equal(model[2].weight, before / 2)
+    model.load_state_dict(old, strict=False)
+    assert torch.equal(model[2].weight, before)
+
+
+def test_a_weight_that_is_computed_is_refused_before_any_is_replaced():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    prune.l1_unstructured(model[1], "weight", amount=0.5)
+    before = model[0].weight.detach().clone()
+    with pytest.raises(ValueError, match=r"1\.weight is computed from other parameters.*make it permanent first"):
+        q.replace_weights(model, torch.zeros_like)
+    assert torch.equal(model[0].weight, before)
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------

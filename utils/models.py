@@ -230,9 +230,17 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
 
 
 def to_safetensors(model: nn.Module) -> bytes:
-    """Return the content of a safetensors file with the model's state."""
-    state = require_module("model", model).state_dict()
+    """Return the content of a safetensors file with the model's state; a tensor of several names is stored once."""
+    state = _each_once(require_module("model", model))
     return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+
+
+def _each_once(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the state of a network without the further names of parameters and buffers that it shares."""
+    names: dict[torch.Tensor, str] = {}  # a tensor is its own key
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(tensor, name)
+    return {name: tensor for tensor, name in names.items()}
 
 
 def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, **about: object) -> Path:
@@ -268,12 +276,12 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
         except (TypeError, ValueError) as error:
             raise damaged(path.with_suffix(".json"), f"has arguments that do not fit: {error}") from None
     found = {key: tuple(value.shape) for key, value in tensors.items()}
-    wanted = {key: tuple(value.shape) for key, value in require_module("model", model).state_dict().items()}
+    wanted = {key: tuple(value.shape) for key, value in _each_once(require_module("model", model)).items()}
     if found != wanted:  # compared first: a failing load_state_dict would leave the model half overwritten
         differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
         raise CheckpointError(
             f"{path.name} does not fit this {type(model).__name__}; pass one of the form it was saved from. "
             f"{differing[0]} is {found.get(differing[0])} in the file, {wanted.get(differing[0])} in the network"
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, strict=False)  # all names were compared, but for the further names of shared tensors
     return model.eval()

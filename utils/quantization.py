@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.accounting import packed_bytes
-from utils.input_validation import require_int, require_module, require_tensor
+from utils.input_validation import require_int, require_module, require_parameter, require_tensor
 from utils.models import evaluating
 
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny
@@ -279,7 +279,7 @@ def in_groups(weight: torch.Tensor, size: int) -> torch.Tensor:
             [4, 5],
             [6, 0]])
     """
-    rows = require_tensor("weight", weight).detach().flatten(1)
+    rows = weight.detach().flatten(1)
     return F.pad(rows, (0, -rows.shape[1] % require_int("size", size, minimum=1))).reshape(-1, size)
 
 
@@ -437,20 +437,29 @@ def ternary(weight: torch.Tensor, axis: int | None = 0) -> ScaledCodes:
 def replace_weights(model: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """Replace in place the weight of every linear layer and convolution by `change(weight)`; biases stay.
 
+    A weight that several layers share is changed once.
+
     Returns:
         The old weights by name, `load_state_dict(..., strict=False)` puts them back.
+
+    Raises a ValueError that names the layer if `change` changes the shape, or if a weight is computed in each pass from
+    other parameters, as `torch.nn.utils.prune` leaves it. Then no weight has been replaced.
 
     >>> layer = nn.Linear(2, 1)
     >>> _ = replace_weights(layer, lambda weight: round_to_grid(weight, parameters_for(weight, symmetric=True)))
     """
-    old = {}
+    weights: dict[torch.Tensor, str] = {}  # a tensor is its own key: one that is shared stands here once
     for name, module in require_module("model", model).named_modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            changed = change(module.weight.detach())
-            if changed.shape != module.weight.shape:  # copy_ would broadcast it
-                raise ValueError(f"the weight of {name or 'the layer'} changed its shape to {tuple(changed.shape)}")
-            old[f"{name}.weight" if name else "weight"] = module.weight.detach().clone()
-            module.weight.copy_(changed)
+            full = f"{name}.weight" if name else "weight"
+            weights.setdefault(require_parameter(full, module.weight), full)
+    new = {weight: change(weight.detach()) for weight in weights}
+    for weight, changed in new.items():
+        if changed.shape != weight.shape:  # copy_ would broadcast it
+            raise ValueError(f"{weights[weight]} changed its shape to {tuple(changed.shape)}")
+    old = {name: weight.detach().clone() for weight, name in weights.items()}
+    for weight, changed in new.items():
+        weight.copy_(changed)
     return old
 
 
