@@ -1,0 +1,47 @@
+"""The long experiment of notebook 07: whole, and trained as it says."""
+
+import pytest
+import torch
+from torch import nn
+
+from utils.experiment_files import read_experiment
+from utils.models import load_checkpoint
+from utils.recipes import starts
+
+
+def test_the_table_holds_every_training_once():
+    _, rows = read_experiment(starts.NAME)
+    assert [starts.condition(row) for row in rows] == list(starts.conditions())
+    assert all(0 < row["error"] < 100 for row in rows)
+
+
+def test_a_whole_table_is_not_trained_again(monkeypatch):
+    monkeypatch.setattr(starts, "tune", None)  # must not be called
+    monkeypatch.setattr(starts, "write_experiment", None)
+    assert starts.run().startswith("07_starts: ")
+
+
+def test_the_starts_have_one_shape_and_only_what_is_drawn_depends_on_the_seed():
+    networks = {(way, seed): starts.start(way, seed) for way in starts.WAYS for seed in (0, 1)}
+    assert len({sum(p.numel() for p in network.parameters()) for network in networks.values()}) == 1
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    answers = {key: network(x) for key, network in networks.items()}
+    assert torch.equal(answers["SVD", 0], answers["SVD", 1])
+    assert not torch.equal(answers["PCA", 0], answers["PCA", 1])
+    assert not torch.equal(answers["drawn anew", 0], answers["drawn anew", 1])
+
+
+def test_pairs_that_are_drawn_anew_keep_nothing_of_the_dense_network():
+    dense = {tuple(tensor.shape): tensor for tensor in load_checkpoint(starts.SOURCE).state_dict().values()}
+    network = starts.start("drawn anew", 0)
+    assert isinstance(network.fc1, nn.Sequential)
+    for tensor in network.state_dict().values():
+        assert tuple(tensor.shape) not in dense or not torch.equal(tensor, dense[tuple(tensor.shape)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", starts.WAYS)
+def test_a_row_trained_again_is_the_stored_one(way):
+    _, rows = read_experiment(starts.NAME)
+    row = next(row for row in rows if row["way"] == way and row["epochs"] == 1)
+    assert starts.tune(**starts.condition(row)) == pytest.approx(row["error"], abs=1.0), "another processor rounds so"

@@ -1,0 +1,137 @@
+"""The long experiment of notebook 07: does the start still matter after fine-tuning? Three starts, five seeds.
+
+`python -m utils experiments 07_starts` writes `data/experiments/07_starts.jsonl`: a row for each training, with the
+error on validation in per cent. Interrupted, the same command goes on from there.
+"""
+
+import functools
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from utils import datasets, low_rank, pca, training
+from utils.checkpoint_files import CHECKPOINTS
+from utils.environment import library_versions, seed_everything
+from utils.experiment_files import EXPERIMENTS, digest_of, read_experiment, write_experiment
+from utils.models import load_checkpoint
+from utils.training import Recipe, distillation, evaluate, fit
+
+NAME = "07_starts"
+
+MINUTES = 3
+
+SOURCE = "LeNet300100"
+
+RANKS = {"fc1": 20, "fc2": 15}
+
+WAYS = ("PCA", "SVD", "drawn anew")
+
+EPOCHS = (0, 1, 2, 4)
+
+SEEDS = range(5)
+
+CALIBRATION = 15_000  # images, drawn from the training split
+
+TRAIN_IMAGES = 20_000
+
+
+def recipe(seed: int, epochs: int) -> Recipe:
+    """Return how every network here is trained; only the seed and the number of epochs differ."""
+    return Recipe(epochs=epochs, learning_rate=1e-3, seed=seed)
+
+
+@functools.cache
+def _splits() -> datasets.Splits:
+    return datasets.load("mnist")
+
+
+def start(way: str, seed: int) -> nn.Module:
+    """Return LeNet300100 with `fc1` and `fc2` as pairs of RANKS, before any training.
+
+    The seed draws the images that PCA calibrates on, or the weights of pairs that are drawn anew; the last layer is the
+    dense network's, except there.
+    """
+    network = load_checkpoint(SOURCE)
+    chosen = torch.randperm(len(_splits().train.images), generator=torch.Generator().manual_seed(2000 + seed))
+    images = _splits().train.images[chosen[:CALIBRATION]].flatten(1)
+    makers = {"PCA": _by_pca, "SVD": _by_svd, "drawn anew": functools.partial(_anew, seed)}
+    makers[way](network, images)
+    return network
+
+
+@torch.no_grad()
+def _by_pca(network: nn.Module, images: torch.Tensor) -> None:
+    first = network.fc1(images)
+    second = network.fc2(first.relu())
+    for name, outputs in (("fc1", first), ("fc2", second)):
+        projection = pca.pca_by_covariance(outputs, RANKS[name])
+        setattr(network, name, pca.split_output(getattr(network, name), projection))
+
+
+def _by_svd(network: nn.Module, images: torch.Tensor) -> None:
+    for name, rank in RANKS.items():
+        setattr(network, name, low_rank.split_linear(getattr(network, name), rank))
+
+
+def _anew(seed: int, network: nn.Module, images: torch.Tensor) -> None:
+    seed_everything(3000 + seed)
+    for name, rank in RANKS.items():
+        layer = getattr(network, name)
+        pair = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features)
+        setattr(network, name, nn.Sequential(*pair))
+    network.fc3.reset_parameters()
+
+
+def tune(way: str, epochs: int, seed: int) -> float:
+    """Fine-tune a start with the dense network as teacher, and return its error on validation in per cent."""
+    network = start(way, seed).requires_grad_()
+    if epochs:
+        teacher = distillation(load_checkpoint(SOURCE).requires_grad_(False), teacher_share=1.0)
+        fit(network, _splits().train.take(TRAIN_IMAGES), recipe(seed, epochs), loss=teacher)
+    return 100 * (1 - evaluate(network, _splits().validation).accuracy)
+
+
+def conditions() -> Iterator[dict]:
+    """Yield what is trained, in order."""
+    for seed in SEEDS:
+        for epochs in EPOCHS:
+            for way in WAYS:
+                yield {"way": way, "epochs": epochs, "seed": seed}
+
+
+def digest() -> str:
+    """Return a digest of what the rows depend on: this module, the functions it trains with, the dense network."""
+    code = (
+        recipe, start, _by_pca, _by_svd, _anew, tune, pca, low_rank.split_linear, low_rank.factors,
+        training.fit, training.Recipe, training.rise_then_cosine, training.distillation,
+    )  # fmt: skip
+    return digest_of(code, [CHECKPOINTS / f"{SOURCE}.safetensors"])
+
+
+def condition(row: dict) -> dict:
+    """Return a row without its result.
+
+    >>> condition({"way": "PCA", "epochs": 1, "seed": 0, "error": 1.5})
+    {'way': 'PCA', 'epochs': 1, 'seed': 0}
+    """
+    return {name: value for name, value in row.items() if name != "error"}
+
+
+def run() -> str:
+    """Train what the table lacks, write it, and return a line that says how much it holds."""
+    about = {"digest": digest(), "versions": library_versions(), "minutes": 0.0}
+    rows: list[dict] = []
+    if (EXPERIMENTS / f"{NAME}.jsonl").exists():
+        before, found = read_experiment(NAME)
+        if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
+            about, rows = before, found
+    for wanted in conditions():
+        if wanted in [condition(row) for row in rows]:
+            continue
+        began = time.perf_counter()
+        rows.append(wanted | {"error": round(tune(**wanted), 4)})
+        about["minutes"] = round(about["minutes"] + (time.perf_counter() - began) / 60, 3)
+        write_experiment(NAME, about, rows)
+    return f"{NAME}: {len(rows)} trainings, {about['minutes']:.1f} minutes"
