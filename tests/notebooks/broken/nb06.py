@@ -4,6 +4,20 @@ IN_NOTEBOOK = [
     ("rounds=30", "rounds=1", "loop, eigenvectors, PyTorch"),
     # a control that is not shuffled
     ("weight.flatten()[order]", "weight.flatten()", "chance ends within 3 %"),
+    # a second one that is not either
+    ("weight.gather(0, neurons)", "weight", "of the 300 singular values 20 to 50"),
+    # one rule may spend twice as much
+    ("cost(ranks) + price[n] <= budget", "cost(ranks) + price[n] <= 2 * budget", "in the same budget"),
+    # a network that was not trained at rank 21
+    (
+        'load_checkpoint(f"LeNet300100-compared-{name}")',
+        'load_checkpoint("LeNet300100-compared-dense")',
+        "trained alike, the three lie within half a point",
+    ),
+    # outputs in another order
+    ('ayx", kernel, u1', 'ayx", kernel.flip(0), u1', "at full rank all three"),
+    # filters that are not shuffled
+    ("kernel.reshape(1000, 25).gather(1, places)", "kernel", "the spatial split misses over 8 points"),
 ]
 
 IN_LIBRARY = [
