@@ -235,6 +235,8 @@ def conditions() -> Iterator[dict]:
             yield {"experiment": "cycles", "way": way, "sparsity": 0.98, "epochs": 4, "seed": seed}
         for way in three:
             yield {"experiment": "ways", "way": way, "sparsity": 0.98, "epochs": 4, "seed": seed}
+    for seed in SEEDS:  # at the cost of two epochs of gradual pruning
+        yield {"experiment": "moving", "way": "moved by gradient", "sparsity": 0.98, "epochs": 10, "seed": seed}
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
