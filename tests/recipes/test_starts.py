@@ -16,7 +16,7 @@ def test_the_table_holds_every_training_once():
 
 
 def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(starts, "tune", None)  # must not be called
+    monkeypatch.setattr(starts, "evaluate", None)  # must not be called
     monkeypatch.setattr(starts, "write_experiment", None)
     assert starts.run().startswith("07_starts: ")
 

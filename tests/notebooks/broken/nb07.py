@@ -3,6 +3,20 @@
 IN_NOTEBOOK = [
     ("[row[i] - mean[i] for", "[row[i] for", "the loop finds the direction (1, 1)"),
     ("fifty.project(some, whitened=whitened)", "fifty.project(some)", "whitened, a single step"),
+    # only a scaled copy passes, as for a projection that is no rotation
+    ("torch.linalg.qr(torch.randn(300, 300, generator=generator)).Q", "torch.randn(300, 300)", "a rotation passes"),
+    # the weight's directions twice
+    ('"data": angles(covariance)', '"data": angles(weight @ weight.T)', "there the weight's direction loses"),
+    # PCA's place taken by the SVD
+    ("calibrated_anew(seed) for", 'reached["LeNet300100"]["svd"] for', "with each of five other sets of images"),
+    # random directions in the place of PCA's
+    (
+        'is_right(networks["LeNet300100"]["pca"])',
+        'is_right(compressed("LeNet300100", at_random))',
+        "LeNet300100: PCA classifies more test",
+    ),
+    # the start by SVD compared with itself
+    ('gaps = trained["SVD"] - trained["PCA"]', 'gaps = trained["SVD"] - trained["SVD"]', "four epochs close over nine"),
 ]
 
 IN_LIBRARY = [
