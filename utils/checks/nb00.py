@@ -1,6 +1,8 @@
 """Checks for notebook 00, start_here."""
 
+import secrets
 from collections.abc import Callable
+from random import Random
 
 from utils.checks import check_cases, exercise
 
@@ -18,5 +20,7 @@ def packed_size(answer: Callable) -> None:
         return total
 
     small = [(0, 8), (1, 8), (1, 1), (8, 1), (9, 1), (3, 3), (2, 4), (3, 4), (5, 32), (100, 5), (1001, 2)]
-    check_cases(answer, [((count, bits), specification(count, bits)) for count, bits in small])
+    drawn = Random(secrets.randbits(32))
+    fresh = sorted((drawn.randint(2, 2000), drawn.randint(1, 16)) for _ in range(8))
+    check_cases(answer, [((count, bits), specification(count, bits)) for count, bits in (*small, *fresh)])
     check_cases(answer, [((203_530, 32), 814_120), ((203_530, 8), 203_530), ((203_530, 3), 76_324)])

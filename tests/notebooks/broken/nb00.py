@@ -11,6 +11,7 @@ IN_NOTEBOOK = [
     (".round().to(torch.int8)", ".floor().to(torch.int8)", "no weight moves by more than half a step"),
     (".round().to(torch.int8)", ".round()", "the file with both is at least 6 times smaller"),
     ("tensors[name] * tensors", "tensors[name].abs() * tensors", "rebuilt from the file, it gives the same answer"),
+    ("len(gzip.decompress(zipped))", "len(zipped)", "rounding makes the pruned file"),
     ("write_small(dense,", "write_small(build('LiteNetMLP'),", "rounding alone brings at least 4.5 times"),
     ("torch.randperm(weight.numel())", "weight.abs().flatten().argsort()", "with 70 % of the weights"),
     ("ALLOWED_DROP = 0.005", "ALLOWED_DROP = 0.5", "on the test split the small network"),
