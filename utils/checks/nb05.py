@@ -1,19 +1,38 @@
 """Checks for notebook 05, iterative_pruning."""
 
+import secrets
 from collections.abc import Callable
 
 import torch
 
-from utils.checks import check_cases, check_choice, exercise
+from utils.checks import Case, WrongAnswerError, check_cases, exercise
+from utils.datasets import load
+from utils.models import LeNet300100, load_checkpoint
+from utils.pruning import prunable
+from utils.training import Recipe, evaluate, fit
 
 
 @exercise("05.1")
-def rounds_to_two_percent(answer: Callable) -> None:
-    """Rounds of 20 % until at most 2 % is left, and the sparsity then."""
-    rounds, left = 0, 1.0
-    while left > 0.02:
-        rounds, left = rounds + 1, left * 0.8
-    check_cases(answer, [((), (rounds, 1.0 - left))], tolerance=5e-5)
+def training_cost(answer: Callable) -> None:
+    """Multiply-accumulates of a training, relative to a dense one of as many steps."""
+
+    def specification(sparsities: list[float], moves: set[int]) -> float:
+        taken = 0.0
+        for step, sparsity in enumerate(sparsities):
+            outputs = by_inputs = 1 - sparsity
+            by_weights = 1.0 if step in moves else 1 - sparsity
+            taken += outputs + by_inputs + by_weights
+        return taken / (3 * len(sparsities))
+
+    drawn = torch.Generator().manual_seed(secrets.randbits(32))
+
+    def case(steps: int) -> tuple[list[float], set[int]]:
+        sparsities = (torch.rand(steps, generator=drawn, dtype=torch.float64) * 100).round().div(100).tolist()
+        return sparsities, set((torch.rand(steps, generator=drawn) < 0.4).nonzero().flatten().tolist())
+
+    fixed = [([0.0], set()), ([0.5], set()), ([0.5], {0}), ([0.5, 0.9], {1}), ([0.2, 0.8, 0.8], {0, 7})]
+    cases = [*fixed, case(4), case(9), ([0.98] * 200, set(range(0, 150, 20)))]
+    check_cases(answer, [(each, specification(*each)) for each in cases], tolerance=1e-6)
 
 
 @exercise("05.2")
@@ -33,47 +52,98 @@ def drop_and_grow(answer: Callable) -> None:
             new[i] = True
         return torch.tensor(new).view(mask.shape)
 
-    generator = torch.Generator().manual_seed(5)
+    def leaving_the_mask_alone(mask: torch.Tensor, *others: object) -> object:
+        before = mask.clone()
+        new = answer(mask, *others)
+        if not torch.equal(mask, before):
+            raise WrongAnswerError("`mask` itself was changed; work on a copy")
+        return new
 
-    def case(shape: tuple[int, ...], share: float, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-        total = torch.Size(shape).numel()
-        # magnitudes that all differ, so that no answer depends on how a sort treats equals
-        weight, gradient = (
-            (torch.randperm(total, generator=generator) + 1) * (2 * torch.randint(2, (total,), generator=generator) - 1)
-            for _ in range(2)
-        )
-        order = torch.randperm(total, generator=generator)
-        mask = torch.zeros(total, dtype=torch.bool)
-        mask[order[: round(share * total)]] = True
-        return mask.view(shape), (weight * mask / 10).view(shape), (gradient / 10).view(shape), count
+    drawn = torch.Generator().manual_seed(secrets.randbits(32))
 
-    pair = (torch.tensor([True, False]), torch.tensor([0.5, 0.0]), torch.tensor([3.0, 0.1]))
-    four = (torch.tensor([True, True, False, False]), torch.tensor([-2.0, 1.0, 0.0, 0.0]))
+    def case(shape: tuple[int, ...], count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+        # few magnitudes, so that there are ties and zeros among kept weights and among gradients
+        mask = torch.rand(shape, generator=drawn) < 0.5
+        weight, gradient = (torch.randint(-3, 4, shape, generator=drawn) / 2 for _ in range(2))
+        return mask, weight * mask, gradient, count
+
+    def three(mask: str, weight: list[float], gradient: list[float]) -> tuple[torch.Tensor, ...]:
+        return torch.tensor([letter == "1" for letter in mask]), torch.tensor(weight), torch.tensor(gradient)
+
+    across = [tensor.view(3, 2).t() for tensor in three("110010", [3.0, 1, 0, 0, 2, 0], [9.0, 9, 1, -4, 9, 2])]
     fixed = [
-        (*pair, 0),
-        (*pair, 1),  # the gradient of the dropped weight is larger, and it must not return
-        (*four, torch.tensor([0.0, 9.0, 1.0, -2.0]), 1),  # signs of weight and gradient
-        (torch.ones(3, dtype=torch.bool), torch.ones(3), torch.ones(3), 2),  # nothing to grow, so nothing moves
-        (torch.zeros(3, dtype=torch.bool), torch.zeros(3), torch.tensor([1.0, 2.0, 3.0]), 2),  # nothing to drop
+        (*three("10", [0.5, 0], [3.0, 0.1]), 0),
+        (*three("10", [0.5, 0], [3.0, 0.1]), 1),  # the dropped one has the larger gradient, and must not return
+        (*three("111", [1.0, 1, 1], [1.0, 1, 1]), 2),  # nothing to grow, so nothing moves
+        (*three("000", [0.0, 0, 0], [1.0, 2, 3]), 2),  # nothing to drop
+        (*three("1100", [-2.0, 1, 0, 0], [0.0, 9, 1, -2]), 1),  # signs of weight and gradient
+        (*three("1110", [1.0, 1, 1, 0], [0.0, 0, 0, 5]), 1),  # ties among the weights
+        (*three("1000", [1.0, 0, 0, 0], [0.0, 3, -3, 3]), 1),  # ties among the gradients
+        (*three("1010", [2.0, 0, 1, 0], [0.0, 0, 0, 2]), 2),  # a removed place with gradient zero is grown all the same
+        (*three("1100", [0.0, 2, 0, 0], [9.0, 9, 1, 2]), 1),  # a kept weight that is zero, as one just grown is
+        (*across, 1),  # a transposed matrix, not contiguous in memory
     ]
-    drawn = [case((6,), 0.5, 2), case((2, 5), 0.8, 4), case((4, 4), 0.25, 6), case((3, 2, 4), 0.5, 5)]
-    check_cases(answer, [(arguments, specification(*arguments)) for arguments in [*fixed, *drawn]])
+    cases: list[Case] = [
+        (each, specification(*each)) for each in [*fixed, case((6,), 2), case((2, 5), 4), case((3, 2, 4), 5)]
+    ]
+    check_cases(leaving_the_mask_alone, cases)
+
+
+CHALLENGE = {"sparsity": 0.98, "error": 7.0, "images": 20_000, "seeds": (7, 8)}
+"""What 05.3 asks for: the sparsity, the mean error on validation in per cent, and with what training."""
 
 
 @exercise("05.3")
-def true_statements(answer: Callable) -> None:
-    """Which sentences about pruning step by step are true."""
-    check_choice(
-        answer,
-        right={"B", "E"},
-        why_wrong={
-            "A": "the second round takes half of what the first one left: a quarter of the weights stays.",
-            "C": "the hook applies its old masks before it computes new ones, so a removed weight is zero by then.",
-            "D": "that was our control, and it made many more errors than the ticket.",
-            "F": "look at the claims at 50 % and at 90 %.",
-        },
-        why_missing={
-            "B": "what else would a comparison with more steps for one of them measure?",
-            "E": "go through the network of three weights again: what did retraining do to the twin?",
-        },
-    )
+def make_pruner(answer: Callable) -> None:
+    """A schedule of one's own: the check trains with it and measures the networks."""
+    digits = load("mnist")
+    train = digits.train.take(CHALLENGE["images"])
+    errors = []
+    for seed in CHALLENGE["seeds"]:
+        recipe = Recipe(epochs=1, batch_size=64, learning_rate=2e-3, seed=seed)
+        network = load_checkpoint("LeNet300100")
+        hook = _only_zeroing(network, answer, recipe.steps(CHALLENGE["images"]))
+        fit(network, train, recipe, after_step=hook)
+        _require_sparsity(network)
+        errors.append(100 * (1 - evaluate(network, digits.validation).accuracy))
+    mean = sum(errors) / len(errors)
+    if mean > CHALLENGE["error"]:
+        shown = ", ".join(f"{each:.2f}" for each in errors)
+        raise WrongAnswerError(
+            f"not yet: the mean error on validation is {mean:.2f} % (with two seeds: {shown}), and at most "
+            f"{CHALLENGE['error']:g} % is asked for"
+        )
+    print(f"sparsity {CHALLENGE['sparsity']:.0%}, mean error on validation {mean:.2f} %")
+
+
+def _only_zeroing(network: LeNet300100, answer: Callable, steps: int) -> Callable[[int], None]:
+    """Make the learner's hook, and watch that it does nothing to the network but set weights to zero."""
+
+    def watched(what: str, function: Callable, *arguments: object) -> object:
+        before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+        try:
+            result = function(*arguments)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # whatever the learner's code raises is a wrong answer, told as one
+            raise WrongAnswerError(f"not yet right: {what} raised {type(error).__name__}: {error}") from error
+        for name, parameter in network.named_parameters():
+            if bool(((parameter != before[name]) & (parameter != 0)).any()):
+                raise WrongAnswerError(f"not yet right: {what} changed {name} by more than setting weights to zero")
+        return result
+
+    hook = watched("make_pruner", answer, network, steps)
+    if not callable(hook):
+        raise WrongAnswerError(f"not yet right: return a function of the step's number; received: {hook!r}")
+    return lambda step: watched(f"the function, at step {step},", hook, step)
+
+
+def _require_sparsity(network: LeNet300100) -> None:
+    weights = prunable(network)
+    zeros = sum(int((weight == 0).sum()) for weight in weights.values())
+    total = sum(weight.numel() for weight in weights.values())
+    if zeros < round(CHALLENGE["sparsity"] * total):
+        raise WrongAnswerError(
+            f"not yet: after training {zeros / total:.2%} of the weights are zero, and {CHALLENGE['sparsity']:.0%} are "
+            "asked for. Does the function put the zeros back after every step?"
+        )

@@ -3,6 +3,12 @@
 IN_NOTEBOOK = [
     ("amount=0.2)", "amount=0.25)", "three times 20 %"),
     ("(now - before) / (1 - before)", "now - before", "0.10 and eight times 0.05"),
+    # the schedule ends with the training
+    ("END = round(0.7 * STEPS)", "END = STEPS - 2", "the three networks of 2 % that we trained here"),
+    # the difference the other way round
+    ("d, t = one - other,", "d, t = other - one,", "the gradual way is really better than one cut"),
+    # half of the layer, at any places
+    ("pruning.n_of_m_mask(w.abs())", "pruning.mask_by_score(w.abs(), 0.5)", "after the epoch each group of four"),
 ]
 
 IN_LIBRARY = [
@@ -25,8 +31,15 @@ IN_LIBRARY = [
         "utils.pruning",
         "{name: magnitude_scores(weight) for name, weight in weights.items()}, sparsity)",
         "{name: -magnitude_scores(weight) for name, weight in weights.items()}, sparsity)",
-        "nine rounds make half of the weights zero",
+        "the three networks of 2 % that we trained here",
     ),
     # a quadratic schedule
     ("utils.pruning", "(initial - final) * left**3", "(initial - final) * left**2", "half way along, the cubic curve"),
+    # grown where the gradient is smallest
+    (
+        "utils.sparse_training",
+        "new[slope.argsort(stable=True, descending=True)[:count]] = True",
+        "new[(-slope).argsort(stable=True, descending=True)[int(old.sum()) :][:count]] = True",
+        "the network that RigL trained here",
+    ),
 ]
