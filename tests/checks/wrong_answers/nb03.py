@@ -4,12 +4,23 @@ import torch
 
 WRONG_ANSWERS = {
     "03.1": [
-        lambda seconds, factors: sum(factors) / len(factors),  # the mean of the factors
-        lambda seconds, factors: sum(s * f for s, f in zip(seconds, factors, strict=True)) / sum(seconds),  # weighted
-        lambda seconds, factors: min(factors),  # the slowest alone
-        lambda seconds, factors: len(factors) / sum(1 / f for f in factors),  # harmonic, but the times forgotten
-        lambda seconds, factors: sum(s / f for s, f in zip(seconds, factors, strict=True)) / sum(seconds),  # inverted
-        lambda seconds, factors: None,
+        lambda seconds, factors, overhead: sum(factors) / len(factors),  # the mean of the factors
+        # the start made faster with the rest
+        lambda seconds, factors, overhead: sum(seconds) / sum(s / f for s, f in zip(seconds, factors, strict=True)),
+        # one start for the whole network
+        lambda seconds, factors, overhead: (
+            sum(seconds) / (overhead + (sum(seconds) - overhead) * sum(1 / f for f in factors) / len(factors))
+        ),
+        # the starts counted on top of the seconds, before and after
+        lambda seconds, factors, overhead: (
+            (sum(seconds) + overhead * len(seconds))
+            / sum(overhead + s / f for s, f in zip(seconds, factors, strict=True))
+        ),
+        # inverted
+        lambda seconds, factors, overhead: (
+            sum(overhead + (s - overhead) / f for s, f in zip(seconds, factors, strict=True)) / sum(seconds)
+        ),
+        lambda seconds, factors, overhead: None,
     ],
     "03.2": [
         # the constants forgotten
@@ -39,12 +50,18 @@ WRONG_ANSWERS = {
         lambda w1, b1, w2, b2: (w1, b1, w2, b2),
     ],
     "03.3": [
-        lambda: {"C"},
-        lambda: {"D"},
-        lambda: {"A", "C", "D"},
-        lambda: {"C", "D", "E"},
-        lambda: {"B", "C", "D"},
-        lambda: "CD",
-        lambda: None,
+        lambda cost, budget: (20, 50, 500),  # over the budget
+        lambda cost, budget: _uniform(cost, budget),  # every layer alike
+        lambda cost, budget: (1, 50, 500) if cost((1, 50, 500)) <= budget else (1, 24, 128),  # one narrow door
+        lambda cost, budget: (4, 4, 16),  # far below the budget
+        lambda cost, budget: (0, 12, 64),
+        lambda cost, budget: (3, 12),
+        lambda cost, budget: {"conv1": 3, "conv2": 12, "fc1": 64},
+        lambda cost, budget: None,
     ],
 }
+
+
+def _uniform(cost, budget):
+    shapes = [tuple(max(1, round(k / 1000 * w)) for w in (20, 50, 500)) for k in range(20, 1000)]
+    return max(w for w in shapes if cost(w) <= budget)

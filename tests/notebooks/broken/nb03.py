@@ -1,6 +1,12 @@
 """Breaking notebook 03: see `tests.notebooks.broken`."""
 
-IN_NOTEBOOK = [("[:, unit]", "[:, unit - 1]", "hand, loop and index agree")]
+IN_NOTEBOOK = [
+    ("[:, unit]", "[:, unit - 1]", "hand, loop and index agree"),
+    # the search stops too early
+    ("while cost(widths) > budget:", "while cost(widths) > 2 * budget:", "the greedy search keeps its budget"),
+    # the worst of the list is taken
+    ("found = min(promises", "found = max(promises", "under one budget the widths from the list make fewer errors"),
+]
 
 IN_LIBRARY = [
     # the first rows stay, whatever was asked for
@@ -30,5 +36,12 @@ IN_LIBRARY = [
         "        layer.bias[gone] = 0.0",
         "        pass",
         "the small network equals the masked one",
+    ),
+    # the sign of the weights lost in the Taylor score
+    (
+        "utils.structured_pruning",
+        "total + (parameter.detach() * gradient)",
+        "total + (parameter.detach().abs() * gradient)",
+        "our score and the library's are the same",
     ),
 ]
