@@ -2,6 +2,28 @@
 
 IN_NOTEBOOK = [
     ("sorted((scores[i, j]", "sorted((-scores[i, j]", "the loop finds our three masks"),
+    # the gradients of the images cancel before the magnitude is taken
+    (
+        "gradient[n].abs().T @ inputs[n].abs()",
+        "(gradient[n].T @ inputs[n]).abs()",
+        "the product is what the gradients of single images give",
+    ),
+    # the other weights move the wrong way
+    ("left[name] -= row[p]", "left[name] += row[p]", "the step of OBS is the least-squares repair"),
+    # the kept weights are asked for their own part of the output only
+    (
+        "wanted = moment[kept] @ weight[row]",
+        "wanted = moment[kept][:, kept] @ weight[row, kept]",
+        "the step of OBS is the least-squares repair",
+    ),
+    # the prices leave the weights out
+    (
+        "scores[row, kept] = current[row, kept].square() / diagonal",
+        "scores[row, kept] = diagonal",
+        "OBS in rounds loses less than",
+    ),
+    # no correction for the number of comparisons
+    ("level / (len(p_values) - place)", "level", "of tables of eight equal pairs"),
     ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five seeds, |t| > 2 is a false alarm"),
 ]
 
