@@ -26,11 +26,11 @@ IN_LIBRARY = [
         'return 1.0 - require_fraction("ratio", ratio) **',
         "the formula 1 - (1 - 0.2)^3 gives",
     ),
-    # the smallest weights stay
+    # every round a third of the way later
     (
-        "utils.pruning",
-        "{name: magnitude_scores(weight) for name, weight in weights.items()}, sparsity)",
-        "{name: -magnitude_scores(weight) for name, weight in weights.items()}, sparsity)",
+        "utils.sparse_training",
+        "{n * end // rounds: ",
+        "{n * end // rounds + end // 3: ",
         "the three networks of 2 % that we trained here",
     ),
     # a quadratic schedule
