@@ -268,7 +268,7 @@ def parameters_of(path: Path) -> list[str]:
     """Return the names that the cell tagged "parameters" sets, in their order."""
     names = []
     for cell in _cells(path):
-        if "parameters" in cell["metadata"].get("tags", ()):
+        if "parameters" in cell.get("metadata", {}).get("tags", ()):
             for node in ast.walk(ast.parse(_as_python("".join(cell["source"])))):
                 if isinstance(node, ast.Assign | ast.AnnAssign):
                     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -280,8 +280,8 @@ def _cells(path: Path) -> list[dict]:
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         for cell in cells:
-            if not {"cell_type", "source", "metadata"} <= cell.keys():
-                raise KeyError("a cell without type, source or metadata")
+            if not {"cell_type", "source"} <= cell.keys():
+                raise KeyError("a cell without type or source")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotebookError(
             f"{path.name} cannot be read as a notebook ({error}); marks of a merge in it, or half a file? "
@@ -411,7 +411,7 @@ def _describe_death(path: Path, executed: Path, peak_mb: float) -> str:
     """Say in which cell the kernel died, how much memory it had, and what it most often died of."""
     with contextlib.suppress(NotebookError):
         for cell in _cells(executed):
-            times = cell["metadata"].get("execution", {})  # it began and never replied
+            times = cell.get("metadata", {}).get("execution", {})  # it began and never replied
             if cell["cell_type"] == "code" and times and "shell.execute_reply" not in times:
                 first_line = next(iter("".join(cell["source"]).strip().splitlines()), "")
                 return (

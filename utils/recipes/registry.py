@@ -6,17 +6,17 @@ from types import ModuleType
 from utils.recipes import (
     compressed,
     dense,
+    experiment_03_latencies,
+    experiment_05_schedules,
+    experiment_07_starts,
+    experiment_08_codebooks,
     gradually_pruned,
-    grids,
     keras_mobilenet,
-    latencies,
     low_rank,
     low_rank_controls,
     narrow,
     narrow_from_scratch,
     quantized,
-    schedules,
-    starts,
 )
 
 MODULES = (
@@ -39,7 +39,10 @@ it; and `train(name)`, which writes the checkpoint and returns what its card say
 
 CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.RECIPES}
 
-EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (schedules, starts, grids, latencies)}
+EXPERIMENTS: dict[str, ModuleType] = {
+    module.NAME: module
+    for module in (experiment_05_schedules, experiment_07_starts, experiment_08_codebooks, experiment_03_latencies)
+}
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
 table's digest must be, `digest()`, and `run()`, which trains what the table lacks and writes it."""
 

@@ -6,7 +6,7 @@ import torch
 from utils.datasets import load
 from utils.experiment_files import read_experiment
 from utils.models import load_checkpoint
-from utils.recipes import grids
+from utils.recipes import experiment_08_codebooks as grids
 
 
 def test_the_table_holds_every_row_once_and_is_not_stale():

@@ -7,7 +7,8 @@ from utils import pruning
 from utils.__main__ import main
 from utils.experiment_files import read_experiment
 from utils.models import LeNet300100
-from utils.recipes import registry, schedules
+from utils.recipes import experiment_05_schedules as schedules
+from utils.recipes import registry
 
 
 @pytest.mark.parametrize("name", registry.EXPERIMENTS)

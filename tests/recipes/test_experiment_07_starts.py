@@ -6,7 +6,7 @@ from torch import nn
 
 from utils.experiment_files import read_experiment
 from utils.models import load_checkpoint
-from utils.recipes import starts
+from utils.recipes import experiment_07_starts as starts
 
 
 def test_the_table_holds_every_training_once():
