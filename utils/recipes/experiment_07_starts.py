@@ -47,6 +47,10 @@ def _splits() -> datasets.Splits:
     return datasets.load("mnist")
 
 
+splits = _splits
+"""The digits, loaded once: notebook 07 takes the same tensors, since a second copy would not fit its memory."""
+
+
 def start(way: str, seed: int) -> nn.Module:
     """Return LeNet300100 with `fc1` and `fc2` as pairs of RANKS, before any training.
 
