@@ -294,7 +294,8 @@ def _cells(path: Path) -> list[dict]:
 def _inputs_digest() -> bytes:
     """Return a digest of the files in `data/` and of the pinned versions."""
     digest = hashlib.sha256()
-    files = [path for path in (ROOT / "data").rglob("*") if "reference" not in path.relative_to(ROOT).parts]
+    data = ROOT / "data"
+    files = [p for p in data.rglob("*") if p.suffix != ".md" and p.relative_to(data).parts[0] != "reference"]
     for path in sorted([*files, ROOT / "requirements.txt", ROOT / "constraints.txt"]):
         if path.is_file():
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
