@@ -10,6 +10,9 @@ from typing import Any
 from utils.checks import Case, WrongAnswerError, check_cases, exercise
 
 _SEED = secrets.randbits(32)
+
+_TELLING = 1837
+"""The seed of a row of six weights on which no mistake that we thought of gives the right places."""
 """Fresh cases in every process; the same at every try within one."""
 
 LEAST_ZEROS, MOST_ERRORS, IMAGES = 228_000, 0.03, 1000
@@ -34,26 +37,36 @@ def first_to_go(answer: Callable) -> None:
         clear = len(values) == 1 or ordered[1] > 1.05 * ordered[0]
         return values.index(ordered[0]) if clear else None
 
+    def draw_case(draw: random.Random, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.tensor([[draw.gauss(0, 1) for _ in range(size)] for _ in range(4 * size)]).double()
+        x = x.abs() + 0.8 * x[:, :1]  # inputs that go together, as pixels do
+        x = x * torch.tensor([draw.choice([0.1, 0.5, 1.0, 2.0]) for _ in range(size)]).double()
+        row = torch.tensor([draw.choice([-1, 1]) * round(draw.uniform(0.1, 2), 2) for _ in range(size)])
+        return row, (x.T @ x / len(x)).float()
+
+    def expected_of(row: torch.Tensor, moment: torch.Tensor) -> tuple[int | None, int | None, int | None]:
+        wide, exact = row.double(), moment.double()
+        return (
+            lowest(wide.abs().tolist()),
+            lowest((wide.abs() * exact.diagonal().sqrt()).tolist()),
+            lowest([price(wide, exact, gone) for gone in range(len(row))]),
+        )
+
     def cases() -> list[Case]:
         draw = random.Random(_SEED)
         found: list[Case] = []
         for size in (1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8):
             while True:
-                x = torch.tensor([[draw.gauss(0, 1) for _ in range(size)] for _ in range(4 * size)]).double()
-                x = x.abs() + 0.8 * x[:, :1]  # inputs that go together, as pixels do
-                x = x * torch.tensor([draw.choice([0.1, 0.5, 1.0, 2.0]) for _ in range(size)]).double()
-                moment = (x.T @ x / len(x)).float()
-                row = torch.tensor([draw.choice([-1, 1]) * round(draw.uniform(0.1, 2), 2) for _ in range(size)])
-                wide, exact = row.double(), moment.double()
-                magnitude = lowest(wide.abs().tolist())
-                wanda = lowest((wide.abs() * exact.diagonal().sqrt()).tolist())
-                obs = lowest([price(wide, exact, gone) for gone in range(size)])
-                expected = (magnitude, wanda, obs)
-                predicted = int((1 / torch.linalg.inv(exact).diagonal()).argmin())  # OBS without the weight itself
-                if None not in expected and (size < 3 or (len(set(expected)) == 3 and predicted != obs)):
+                arguments = draw_case(draw, size)
+                expected = expected_of(*arguments)
+                if None not in expected and (size < 3 or len(set(expected)) == 3):
                     break
-            found.append(((row, moment), expected))
-        return found
+            found.append((arguments, expected))
+        # one that tells every mistake apart that we thought of, in a new order and scale each time
+        row, moment = draw_case(random.Random(_TELLING), 6)
+        order = draw.sample(range(6), 6)
+        row, moment = draw.choice([0.5, 1, 2]) * row[order], moment[order][:, order]
+        return [*found, ((row, moment), expected_of(row, moment))]
 
     def as_ints(*arguments: torch.Tensor) -> Any:
         received = answer(*arguments)

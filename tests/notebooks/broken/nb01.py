@@ -12,7 +12,7 @@ IN_NOTEBOOK = [
 ]
 
 IN_LIBRARY = [
-    ("utils.accounting", 'example)["Global"] // 2', 'example)["Global"]', "the sums for LiteNetMLP"),
+    ("utils.accounting", "(spent - by_children) // 2", "(spent - by_children)", "the sums for LiteNetMLP"),
     ("utils.accounting", "sum(p.numel() for p in require", "sum(len(p) for p in require", "the sums for LiteNetMLP"),
     ("utils.accounting", "t.numel() * t.element_size()", "t.numel()", "in memory each parameter takes four bytes"),
 ]
