@@ -52,3 +52,24 @@ def test_the_digest_changes_with_a_file(tmp_path):
     assert digest_of([experiment_files], [path]) == before
     path.write_bytes(b"2")
     assert digest_of([experiment_files], [path]) != before
+
+
+def test_an_interrupted_experiment_goes_on_and_another_digest_begins_anew(tmp_path):
+    asked = []
+
+    def measure(wanted):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(wanted)
+        return 10.0 + wanted["seed"]
+
+    conditions = [{"seed": seed} for seed in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        experiment_files.complete("09_x", "a", conditions, measure, folder=tmp_path)
+    line = experiment_files.complete("09_x", "a", conditions, lambda wanted: 99.0, folder=tmp_path)
+    _, rows = experiment_files.read_experiment("09_x", folder=tmp_path)
+    assert [row["error"] for row in rows] == [10.0, 11.0, 99.0]
+    assert line.startswith("09_x: 3 trainings, ")
+    experiment_files.complete("09_x", "b", conditions, lambda wanted: 1.0, folder=tmp_path)
+    about, rows = experiment_files.read_experiment("09_x", folder=tmp_path)
+    assert (about["digest"], [row["error"] for row in rows]) == ("b", [1.0, 1.0, 1.0])

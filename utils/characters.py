@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from utils.dataset_files import DATA, DataError
+from utils.dataset_files import DATA, data_error
 
 SHAKESPEARE = DATA / "tiny_shakespeare" / "input.txt"
 
@@ -76,9 +76,9 @@ def _load(path: Path) -> Text:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise _data_error(path, f"cannot be read ({error.strerror})") from None
+        raise data_error("tiny_shakespeare", path, f"cannot be read ({error.strerror})") from None
     if hashlib.sha256(content).hexdigest() != DIGEST:
-        raise _data_error(path, "is not the published file: its SHA-256 digest is another")
+        raise data_error("tiny_shakespeare", path, "is not the published file: its SHA-256 digest is another")
     text = content.decode("ascii")
     vocabulary = Vocabulary("".join(sorted(set(text))))
     numbers = vocabulary.encode(text)
@@ -109,10 +109,3 @@ def windows(
     starts = torch.randint(len(part) - length, (count, 1), generator=generator)
     places = starts + torch.arange(length)  # (count, length)
     return part[places], part[places + 1]
-
-
-def _data_error(path: Path, wrong: str) -> DataError:
-    return DataError(
-        f"{path.name} in {path.parent.name}/ {wrong}. To restore it: git checkout -- data/tiny_shakespeare "
-        "(or copy the file from the source named in data/README.md)"
-    )

@@ -111,21 +111,22 @@ def read_idx(path: str | Path, *, data_set: str = "mnist") -> np.ndarray:
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
-        raise _data_error(data_set, path, "is missing") from None
+        raise data_error(data_set, path, "is missing") from None
     except EOFError:
-        raise _data_error(data_set, path, "is truncated: its gzip stream ends too early") from None
+        raise data_error(data_set, path, "is truncated: its gzip stream ends too early") from None
     except (OSError, zlib.error) as error:
-        raise _data_error(data_set, path, f"cannot be read: {error}") from error
+        raise data_error(data_set, path, f"cannot be read: {error}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != digests[name]:
         known = {sha: f"{other}.gz of {of}" for of, files in IDX_DIGESTS.items() for other, sha in files.items()}
         wrong = f"holds the content of {known[digest]}" if digest in known else "has the wrong SHA-256 digest"
-        raise _data_error(data_set, path, wrong)
+        raise data_error(data_set, path, wrong)
     dimensions = np.frombuffer(content, dtype=">i4", count=content[3], offset=4)
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * content[3]).reshape(tuple(dimensions))
 
 
-def _data_error(data_set: str, path: Path, wrong: str) -> DataError:
+def data_error(data_set: str, path: Path, wrong: str) -> DataError:
+    """Return the error that says what is wrong with a file of a data set, and how to restore it."""
     return DataError(
         f"{path.name} in {path.parent.name}/ {wrong}. To restore it: git checkout -- data/{data_set} "
         "(or copy the file from the source named in data/README.md)"

@@ -9,9 +9,11 @@ import hashlib
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from utils.environment import library_versions
 from utils.files import ROOT, replace_file
 
 EXPERIMENTS = ROOT / "data" / "experiments"
@@ -33,6 +35,51 @@ def write_experiment(name: str, about: Mapping, rows: Iterable[Mapping], *, fold
     folder.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row) + "\n" for row in (about, *rows))
     replace_file(folder / f"{name}.jsonl", text.encode())
+
+
+def complete(
+    name: str,
+    digest: str,
+    conditions: Iterable[Mapping],
+    measure: Callable[[dict], float],
+    *,
+    folder: Path = EXPERIMENTS,
+) -> str:
+    """Train what an experiment's table lacks, write it after each row, and return a line that says how much it holds.
+
+    Interrupted, the same call goes on from there; a table of another digest or other versions is made anew.
+
+    Args:
+        name: of the table.
+        digest: of what its rows depend on.
+        conditions: what each row is about, in order, without the result.
+        measure: returns the error of a condition, in per cent; a row stores it under "error".
+        folder: where the table lies.
+    """
+    about = {"digest": digest, "versions": library_versions(), "minutes": 0.0}
+    rows: list[dict] = []
+    if (folder / f"{name}.jsonl").exists():
+        before, found = read_experiment(name, folder=folder)
+        if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
+            about, rows = before, found
+    done = [condition(row) for row in rows]
+    for wanted in conditions:
+        if wanted in done:
+            continue
+        began = time.perf_counter()
+        rows.append({**wanted, "error": round(measure(wanted), 4)})
+        about["minutes"] = round(about["minutes"] + (time.perf_counter() - began) / 60, 3)
+        write_experiment(name, about, rows, folder=folder)
+    return f"{name}: {len(rows)} trainings, {about['minutes']:.1f} minutes"
+
+
+def condition(row: Mapping) -> dict:
+    """Return a row of an experiment without its result.
+
+    >>> condition({"way": "PCA", "epochs": 1, "seed": 0, "error": 1.5})
+    {'way': 'PCA', 'epochs': 1, 'seed': 0}
+    """
+    return {name: value for name, value in row.items() if name != "error"}
 
 
 def digest_of(code: Iterable[object], files: Iterable[Path] = ()) -> str:

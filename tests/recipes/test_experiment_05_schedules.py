@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from utils import pruning
+from utils import experiment_files, pruning
 from utils.__main__ import main
-from utils.experiment_files import read_experiment
+from utils.experiment_files import condition, read_experiment
 from utils.models import LeNet300100
 from utils.recipes import experiment_05_schedules as schedules
 from utils.recipes import registry
@@ -21,7 +21,7 @@ def test_no_table_is_stale(name):
 
 def test_the_table_holds_every_training_once():
     _, rows = read_experiment(schedules.NAME)
-    assert [schedules.condition(row) for row in rows] == list(schedules.conditions())
+    assert [condition(row) for row in rows] == list(schedules.conditions())
     assert all(0 < row["error"] < 100 for row in rows)
 
 
@@ -34,7 +34,7 @@ def test_the_command_lists_the_experiments_and_refuses_unknown_ones(capsys):
 
 def test_a_whole_table_is_not_trained_again(monkeypatch):
     monkeypatch.setattr(schedules, "measure", None)  # must not be called
-    monkeypatch.setattr(schedules, "write_experiment", None)
+    monkeypatch.setattr(experiment_files, "write_experiment", None)
     assert schedules.run().startswith("05_schedules: ")
 
 

@@ -4,20 +4,21 @@ import pytest
 import torch
 from torch import nn
 
-from utils.experiment_files import read_experiment
+from utils import experiment_files
+from utils.experiment_files import condition, read_experiment
 from utils.models import load_checkpoint
 from utils.recipes import experiment_07_starts as starts
 
 
 def test_the_table_holds_every_training_once():
     _, rows = read_experiment(starts.NAME)
-    assert [starts.condition(row) for row in rows] == list(starts.conditions())
+    assert [condition(row) for row in rows] == list(starts.conditions())
     assert all(0 < row["error"] < 100 for row in rows)
 
 
 def test_a_whole_table_is_not_trained_again(monkeypatch):
     monkeypatch.setattr(starts, "evaluate", None)  # must not be called
-    monkeypatch.setattr(starts, "write_experiment", None)
+    monkeypatch.setattr(experiment_files, "write_experiment", None)
     assert starts.run().startswith("07_starts: ")
 
 
@@ -44,4 +45,4 @@ def test_pairs_that_are_drawn_anew_keep_nothing_of_the_dense_network():
 def test_a_row_trained_again_is_the_stored_one(way):
     _, rows = read_experiment(starts.NAME)
     row = next(row for row in rows if row["way"] == way and row["epochs"] == 1)
-    assert starts.tune(**starts.condition(row)) == pytest.approx(row["error"], abs=1.0), "another processor rounds so"
+    assert starts.tune(**condition(row)) == pytest.approx(row["error"], abs=1.0), "another processor rounds so"

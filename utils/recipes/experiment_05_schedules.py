@@ -6,7 +6,6 @@ the error on validation in per cent. Interrupted, the same command goes on from 
 
 import copy
 import functools
-import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -14,8 +13,8 @@ from torch import nn
 
 from utils import datasets, models, pruning, sparse_training, training
 from utils.checkpoint_files import CHECKPOINTS
-from utils.environment import library_versions, seed_everything
-from utils.experiment_files import EXPERIMENTS, digest_of, read_experiment, write_experiment
+from utils.environment import seed_everything
+from utils.experiment_files import complete, condition, digest_of
 from utils.models import LeNet300100, load_checkpoint
 from utils.pruning import GradualPruner, apply_masks, keep_masks
 from utils.sparse_training import MovingMasks, RoundsPruner
@@ -256,30 +255,7 @@ def digest() -> str:
 
 def run() -> str:
     """Train what the table lacks, write it, and return a line that says how much it holds."""
-    about = {"digest": digest(), "versions": library_versions(), "minutes": 0.0}
-    rows: list[dict] = []
-    if (EXPERIMENTS / f"{NAME}.jsonl").exists():
-        before, found = read_experiment(NAME)
-        if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
-            about, rows = before, found
-    done = {tuple(condition(row).items()) for row in rows}
-    for wanted in conditions():
-        if tuple(wanted.items()) in done:
-            continue
-        began = time.perf_counter()
-        rows.append(wanted | {"error": round(measure(wanted), 4)})
-        about["minutes"] = round(about["minutes"] + (time.perf_counter() - began) / 60, 3)
-        write_experiment(NAME, about, rows)
-    return f"{NAME}: {len(rows)} trainings, {about['minutes']:.1f} minutes"
-
-
-def condition(row: dict) -> dict:
-    """Return a row without its result.
-
-    >>> condition({"experiment": "ways", "seed": 0, "error": 1.5})
-    {'experiment': 'ways', 'seed': 0}
-    """
-    return {name: value for name, value in row.items() if name != "error"}
+    return complete(NAME, digest(), conditions(), measure)
 
 
 def measure(row: dict) -> float:

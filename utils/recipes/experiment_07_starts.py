@@ -5,7 +5,6 @@ error on validation in per cent. Interrupted, the same command goes on from ther
 """
 
 import functools
-import time
 from collections.abc import Iterator
 
 import torch
@@ -13,8 +12,8 @@ from torch import nn
 
 from utils import datasets, low_rank, pca, training
 from utils.checkpoint_files import CHECKPOINTS
-from utils.environment import library_versions, seed_everything
-from utils.experiment_files import EXPERIMENTS, digest_of, read_experiment, write_experiment
+from utils.environment import seed_everything
+from utils.experiment_files import complete, digest_of
 from utils.models import load_checkpoint
 from utils.training import Recipe, distillation, evaluate, fit
 
@@ -114,28 +113,6 @@ def digest() -> str:
     return digest_of(code, [CHECKPOINTS / f"{SOURCE}.safetensors"])
 
 
-def condition(row: dict) -> dict:
-    """Return a row without its result.
-
-    >>> condition({"way": "PCA", "epochs": 1, "seed": 0, "error": 1.5})
-    {'way': 'PCA', 'epochs': 1, 'seed': 0}
-    """
-    return {name: value for name, value in row.items() if name != "error"}
-
-
 def run() -> str:
     """Train what the table lacks, write it, and return a line that says how much it holds."""
-    about = {"digest": digest(), "versions": library_versions(), "minutes": 0.0}
-    rows: list[dict] = []
-    if (EXPERIMENTS / f"{NAME}.jsonl").exists():
-        before, found = read_experiment(NAME)
-        if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
-            about, rows = before, found
-    for wanted in conditions():
-        if wanted in [condition(row) for row in rows]:
-            continue
-        began = time.perf_counter()
-        rows.append(wanted | {"error": round(tune(**wanted), 4)})
-        about["minutes"] = round(about["minutes"] + (time.perf_counter() - began) / 60, 3)
-        write_experiment(NAME, about, rows)
-    return f"{NAME}: {len(rows)} trainings, {about['minutes']:.1f} minutes"
+    return complete(NAME, digest(), conditions(), lambda wanted: tune(**wanted))
