@@ -17,6 +17,7 @@ from utils.training import (
     History,
     Recipe,
     answers_of,
+    constant_rate,
     cross_entropy,
     distillation,
     evaluate,
@@ -157,6 +158,26 @@ def test_the_learning_rate_has_one_peak_and_stays_in_range(steps, warm_up):
     assert all(0 < factor <= 1 for factor in factors)
     peak = factors.index(max(factors))
     assert factors == sorted(factors[: peak + 1]) + sorted(factors[peak + 1 :], reverse=True)
+
+
+def test_a_constant_rate_holds_inside_the_block_alone():
+    layer, rates = nn.Linear(1, 1), []
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (step + 1))
+
+    def step():
+        before = layer.bias.item()
+        layer.bias.grad = torch.ones(1)
+        optimizer.step()
+        schedule.step()
+        rates.append(before - layer.bias.item())
+
+    step()
+    with constant_rate(0.3):
+        step()
+        step()
+    step()
+    assert rates == pytest.approx([1.0, 0.3, 0.3, 0.25], abs=1e-6)
 
 
 # --- fit ------------------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from utils.datasets import Examples, require_examples
 from utils.environment import progress_wanted
@@ -369,6 +371,31 @@ def rise_then_cosine(step: int, steps: int, warm_up: float) -> float:
         return (step + 1) / (rising + 1)
     through = (step - rising) / max(1.0, steps - rising)
     return 0.5 * (1.0 + float(torch.cos(torch.tensor(through * torch.pi))))
+
+
+@contextmanager
+def constant_rate(rate: float) -> Iterator[None]:
+    """Hold the learning rate of every optimizer at `rate`, whatever a schedule says: for a control within `with`.
+
+    >>> layer = nn.Linear(1, 1)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    >>> layer(torch.ones(1, 1)).sum().backward()
+    >>> before = layer.bias.item()
+    >>> with constant_rate(0.25):
+    ...     optimizer.step()
+    >>> round(before - layer.bias.item(), 6)
+    0.25
+    """
+
+    def hold(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    handle = register_optimizer_step_pre_hook(hold)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _progress(epochs: int) -> range:

@@ -59,6 +59,13 @@ def needs(name: str) -> tuple[str, ...]:
     return (SOURCE,)
 
 
+def stages(recipe: GradualRecipe, seed: int) -> tuple[Recipe, Recipe]:
+    """Return the trainings of both stages: while the sparsity rises, and at the final mask."""
+    common = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay, "shift": 1}
+    first = Recipe(epochs=recipe.pruning_epochs, seed=seed, **common)
+    return first, Recipe(epochs=recipe.tuning_epochs, seed=seed + 100, **common)
+
+
 def train(name: str) -> dict[str, object]:
     """Prune the dense network gradually, write its checkpoint and card, and return what the card says.
 
@@ -73,12 +80,10 @@ def train(name: str) -> dict[str, object]:
     loss = cross_entropy
     if recipe.teacher_share:  # a copy: the teacher must stay what it is while the student changes
         loss = distillation(copy.deepcopy(model), teacher_share=recipe.teacher_share)
-    common = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay, "shift": 1}
-    pruning = Recipe(epochs=recipe.pruning_epochs, seed=seed, **common)
+    pruning, tuning = stages(recipe, seed)
     end = round(0.8 * pruning.steps(len(splits.train.images)))
     pruner = GradualPruner(model, final=recipe.sparsity, start=0, end=end, every=100)
     fit(model, splits.train, pruning, after_step=pruner, loss=loss)
-    tuning = Recipe(epochs=recipe.tuning_epochs, seed=seed + 100, **common)
     hook = keep_masks(model, pruner.masks)
     history = fit(model, splits.train, tuning, after_step=hook, loss=loss, validation=splits.validation)
     about = {
