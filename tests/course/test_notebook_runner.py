@@ -194,6 +194,33 @@ def test_a_console_without_unicode_shows_the_report(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("busy", "set_before", "found"), [(1.0, None, "passive"), (0.2, None, "None"), (1.0, "active", "active")]
+)
+def test_threads_wait_asleep_beside_a_busy_program(folder, monkeypatch, capsys, busy, set_before, found):
+    monkeypatch.setattr(notebook_runner, "busy_cores", lambda: busy)
+    monkeypatch.delenv(notebook_runner.WAITING_VARIABLE, raising=False)
+    if set_before:
+        monkeypatch.setenv(notebook_runner.WAITING_VARIABLE, set_before)
+    _write(folder, "01_waits", "import os\nprint(os.environ.get('OMP_WAIT_POLICY'))")
+    _run(folder.parent / "build")
+    cells = nbformat.read(folder.parent / "build" / "notebooks" / "01_waits.ipynb", as_version=4).cells
+    assert cells[-1].outputs[0].text.strip() == found
+    assert ("other programs keep 1.0 cores busy" in capsys.readouterr().out) == (found == "passive")
+    assert os.environ.get(notebook_runner.WAITING_VARIABLE) == set_before
+
+
+def test_a_busy_core_is_counted():
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    try:
+        assert notebook_runner.busy_cores(1.0) > os.cpu_count() / 2
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
 def test_execute_stores_outputs_and_leaves_a_failing_notebook_alone(folder):
     path = _write(folder, "01_good", "print(VALUE + 1)")
     notebook_runner.execute_in_place(path)

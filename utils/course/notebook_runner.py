@@ -28,6 +28,9 @@ NOTEBOOKS = ROOT / "notebooks"
 NAME = re.compile(r"[0-9]{2}_[a-z0-9_]+")
 """What the notebooks of the course are called."""
 
+WAITING_VARIABLE = "OMP_WAIT_POLICY"
+"""Whether a thread of OpenMP that waits for the others spins ("active") or sleeps ("passive")."""
+
 CELL_TIMEOUT = 600
 """Seconds one cell may take before its notebook counts as failed."""
 
@@ -129,7 +132,9 @@ def _run(
         else:
             left = time_left([path.stem for path in notebooks[index - 1 :]], expected)
             print(f"{title}{left} ", end="", flush=True)
-            done = _execute_into(output, path, parameters, fingerprint)
+            with waiting_as_others_allow(busy_cores()) as note:
+                print(note, end="", flush=True)
+                done = _execute_into(output, path, parameters, fingerprint)
             print(f"{'FAILED' if done.failure else 'done'} in {done.seconds:.0f} s, peak {done.peak_memory_mb:,.0f} MB")
         outcomes.append(done)
         if done.failure:
@@ -138,6 +143,29 @@ def _run(
                 break
     _write_summary(output, outcomes)
     return outcomes
+
+
+def busy_cores(seconds: float = 0.5) -> float:
+    """Return how many cores' worth of time was used on this machine during the next `seconds`, whoever used it."""
+    return psutil.cpu_percent(interval=seconds) / 100 * (os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def waiting_as_others_allow(busy: float) -> Iterator[str]:
+    """Let the kernels started in the block wait asleep if other programs keep half a core or more busy; yield a note.
+
+    PyTorch's threads spin while they wait for each other. On idle cores that is fastest (by a sixth, training LeNet5
+    with two threads), but a thread that spins beside a busy program keeps the one it waits for off its core: a step
+    took eight times as long, asleep twice as long. Who has set the variable keeps the setting.
+    """
+    if WAITING_VARIABLE in os.environ or busy < 0.5:
+        yield ""
+        return
+    os.environ[WAITING_VARIABLE] = "passive"
+    try:
+        yield f"(other programs keep {busy:.1f} cores busy) "
+    finally:
+        del os.environ[WAITING_VARIABLE]
 
 
 def reference_seconds() -> dict[str, float]:
