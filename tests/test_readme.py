@@ -36,7 +36,7 @@ def test_every_notebook_is_listed():
         assert f"(notebooks/{path.name})" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "data/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "NOTICE.md", "data/README.md"])
 def test_links_resolve(page):
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text(encoding="utf-8")):
