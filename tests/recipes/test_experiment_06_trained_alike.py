@@ -1,0 +1,49 @@
+"""The long experiment of notebook 06: whole, its starts of the sizes it says, and trained as it says."""
+
+import pytest
+import torch
+
+from utils import experiment_files
+from utils.accounting import count_parameters
+from utils.experiment_files import condition, read_experiment
+from utils.models import load_checkpoint
+from utils.recipes import experiment_06_trained_alike as alike
+
+
+def test_the_table_holds_every_training_once():
+    _, rows = read_experiment(alike.NAME)
+    assert [condition(row) for row in rows] == list(alike.conditions())
+    assert all(0 < row["error"] < 100 for row in rows)
+
+
+def test_a_whole_table_is_not_trained_again(monkeypatch):
+    monkeypatch.setattr(alike, "evaluate", None)  # must not be called
+    monkeypatch.setattr(experiment_files, "write_experiment", None)
+    assert alike.run().startswith("06_trained_alike: ")
+
+
+def test_the_two_small_starts_have_as_many_parameters():
+    counts = {shape: count_parameters(alike.start(shape)) for shape in alike.SHAPES}
+    assert 0 <= counts["narrow"] - counts["rank 21"] < 100
+    assert counts["dense"] > 4 * counts["narrow"]
+
+
+def test_the_dense_start_is_the_checkpoint_and_the_cut_one_answers_nearly_so():
+    images = alike.splits().validation.images[:200]
+    dense = load_checkpoint(alike.LONG.source)
+    assert torch.equal(alike.start("dense")(images), dense(images))
+    agree = alike.start("rank 21")(images).argmax(1) == dense(images).argmax(1)
+    assert agree.float().mean() > 0.9
+
+
+def test_only_the_seed_and_the_epochs_differ():
+    one, other = alike.recipe(0, 2), alike.recipe(1, 8)
+    assert {**vars(one), "seed": 0, "epochs": 0} == {**vars(other), "seed": 0, "epochs": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["rank 21", "narrow"])
+def test_a_row_trained_again_is_the_stored_one(shape):
+    _, rows = read_experiment(alike.NAME)
+    row = next(row for row in rows if row["shape"] == shape and row["epochs"] == 2)
+    assert alike.tune(**condition(row)) == pytest.approx(row["error"], abs=0.5), "another processor rounds so"
