@@ -174,3 +174,5 @@ def test_the_group_of_a_shortcut_has_seven_layers_and_the_sum():
     boxes = [patch for patch in axis.patches if hasattr(patch, "get_width")]
     marked = [each for each in boxes if each.get_facecolor()[:3] == boxes[0].get_facecolor()[:3]]
     assert (len(boxes), len(marked)) == (9, 8)
+    unmarked = drawings.shortcut_group(marked=False).axes[0]
+    assert len({patch.get_facecolor() for patch in unmarked.patches if hasattr(patch, "get_width")}) == 1

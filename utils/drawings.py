@@ -367,18 +367,18 @@ def one_weight_less(
     after: dict[str, Sequence[float]],
     errors: dict[str, float],
 ) -> Figure:
-    """Draw a row of weights, the scores of each criterion, what it leaves of the row, and the error of the output.
+    """Draw a row of weights, the prices of each criterion, what it leaves of the row, and the error of the output.
 
     Args:
         weights: the row.
-        scores: by criterion, one score for each weight; the lowest goes.
+        scores: by criterion, one price for each weight; the lowest goes.
         after: by criterion, the row without that weight; what has moved is in another colour.
         errors: by criterion, the mean squared change of the output.
     """
     count = len(weights)
     figure, axis = canvas(5.4 + 2 * count, 1.35 * len(scores) + 2.7)
     matrix(axis, np.array([weights]), left=2.2, top=0.8, title="the row")
-    axis.text(2.2 + count / 2, 2.3, "score", ha="center", va="bottom")
+    axis.text(2.2 + count / 2, 2.3, "price", ha="center", va="bottom")
     axis.text(3.2 + 1.5 * count, 2.3, "what is left", ha="center", va="bottom")
     axis.text(4.4 + 2 * count, 2.3, "error", ha="center", va="bottom")
     for line, (name, row) in enumerate(scores.items()):
@@ -526,10 +526,11 @@ def channel_ends(filters: int, inputs: int, readers: int, channel: int, *, posit
     return figure
 
 
-def shortcut_group() -> Figure:
-    """Draw the first block of `SmallResNet` and mark the layers that lose the same channels as the sum."""
+def shortcut_group(*, marked: bool = True) -> Figure:
+    """Draw the first block of `SmallResNet`, and mark the layers that lose the same channels as the sum, or none."""
     figure, axis = canvas(21.5, 7.6)
-    ours, others = COLOURS[1], REMOVED
+    others = REMOVED
+    ours = COLOURS[1] if marked else others
     middle, below = 3.0, 5.6
 
     def layer(left: float, y: float, name: str, colour: str, width: float = 2.2) -> None:
@@ -550,5 +551,6 @@ def shortcut_group() -> Figure:
         arrow(axis, (16.8, middle), (18.4, y))
     axis.text(10.4, 2.0, "block 1", ha="center", va="bottom")
     axis.text(19.9, 0.8, "block 2", ha="center", va="bottom")
-    axis.text(0.1, 7.3, "orange: loses the same channels as the sum, as its outputs or as its inputs", va="bottom")
+    if marked:
+        axis.text(0.1, 7.3, "orange: loses the same channels as the sum, as its outputs or as its inputs", va="bottom")
     return figure
