@@ -5,8 +5,19 @@ import itertools
 import pytest
 import torch
 
-from utils.latency_table import BATCH_SIZE, GRID, layer_calls, milliseconds, stored_table
+from utils.experiment_files import read_experiment
+from utils.latency_table import (
+    BATCH_SIZE,
+    GRID,
+    layer_calls,
+    milliseconds,
+    network_calls,
+    stored_networks,
+    stored_table,
+    uniform_widths,
+)
 from utils.models import LeNet5
+from utils.recipes import experiment_03_latencies
 
 
 def test_every_layer_of_every_network_on_the_grid_is_timed_and_stored():
@@ -15,6 +26,23 @@ def test_every_layer_of_every_network_on_the_grid_is_timed_and_stored():
     wanted |= {("fc1", *pair) for pair in itertools.product(GRID["conv2"], GRID["fc1"])}
     assert set(layer_calls()) == set(stored_table()) == wanted
     assert all(0 < seconds < 1 for seconds in stored_table().values())
+
+
+def test_every_network_of_the_grid_and_every_uniform_one_is_timed_whole_and_stored():
+    wanted = {*itertools.product(*GRID.values()), *uniform_widths()}
+    assert set(network_calls()) == set(stored_networks()) == wanted
+    assert all(0 < milliseconds < 1000 for milliseconds in stored_networks().values())
+
+
+def test_a_network_that_is_timed_has_the_widths_it_is_filed_under():
+    with torch.inference_mode():
+        assert network_calls()[3, 12, 64]().shape == (BATCH_SIZE, 10)
+    assert uniform_widths() == sorted(uniform_widths(), key=lambda widths: widths[2])
+
+
+def test_the_table_is_of_this_code():
+    about, _ = read_experiment(experiment_03_latencies.NAME)
+    assert about["digest"] == experiment_03_latencies.digest(), "delete it: python -m utils experiments 03_latency"
 
 
 def test_the_last_widths_are_the_dense_networks():

@@ -1,9 +1,11 @@
-"""A table of layer latencies, looked up in place of a clock: what LeNet5 takes at any widths, and a search over them.
+"""A table of layer latencies, looked up in place of a clock: what LeNet5 takes at any widths.
 
 The table of NetAdapt (Yang et al., 2018, section 3.3): each layer is timed once at every width that is tried, and a
-network's time is the sum of its layers' times. Then a search over thousands of networks needs no device.
+network's time is the sum of its layers' times. Then a search over thousands of networks needs no device. LeNet5 is
+small enough to time every whole network, too, which says how far off the sums are.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.experiment_files import read_experiment
+from utils.models import LeNet5
 from utils.timing import compare
 
 GRID = {
@@ -56,14 +59,42 @@ def layer_calls(*, grid: Mapping[str, tuple[int, ...]] = GRID) -> dict[tuple[str
     return calls
 
 
+def uniform_widths() -> list[Widths]:
+    """Return the shapes in which every layer keeps the same share of its width, k / 80 for k = 1, ..., 80.
+
+    >>> uniform_widths()[7], uniform_widths()[-1]
+    ((2, 5, 50), (20, 50, 500))
+    """
+    dense = tuple(grid[-1] for grid in GRID.values())
+    shapes = [tuple(max(1, round(k / 80 * width)) for width in dense) for k in range(1, 81)]
+    return sorted(set(shapes))
+
+
+def network_calls() -> dict[Widths, Callable[[], object]]:
+    """Return what is timed of whole networks: every shape of `GRID`, and the uniform ones."""
+    images = torch.rand(BATCH_SIZE, 1, 28, 28)
+
+    def network(widths: Widths) -> Callable[[], object]:
+        model = LeNet5(widths[:2], widths[2]).eval()
+        return lambda: model(images)
+
+    shapes = {*itertools.product(*GRID.values()), *uniform_widths()}
+    return {widths: network(widths) for widths in sorted(shapes)}
+
+
 def measure_table(*, repeats: int = 5) -> dict[tuple[str, int, int], float]:
-    """Time every layer at every width of `GRID` on this machine, in turn; the fastest of the samples, in seconds.
+    """Time every layer at every width of `GRID` on this machine, in turn; see `fastest`."""
+    return fastest(layer_calls(), repeats=repeats)
+
+
+def fastest(calls: Mapping, *, repeats: int) -> dict:
+    """Time functions in turn, and return the fastest sample of each, in seconds.
 
     The fastest and not the median: what else a machine does can only make a sample slower.
     """
     with torch.inference_mode():
-        timed = compare(layer_calls(), repeats=repeats)
-    return {layer: min(timing.samples) for layer, timing in timed.items()}
+        timed = compare(calls, repeats=repeats)
+    return {name: min(timing.samples) for name, timing in timed.items()}
 
 
 def stored_table() -> dict[tuple[str, int, int], float]:
@@ -74,7 +105,17 @@ def stored_table() -> dict[tuple[str, int, int], float]:
     True
     """
     _, rows = read_experiment("03_latency")
-    return {(row["layer"], row["inputs"], row["outputs"]): row["seconds"] for row in rows}
+    return {(row["layer"], row["inputs"], row["outputs"]): row["seconds"] for row in rows if "layer" in row}
+
+
+def stored_networks() -> dict[Widths, float]:
+    """Return the milliseconds of whole networks, by widths, measured together with `stored_table`.
+
+    >>> len(stored_networks()) >= 420
+    True
+    """
+    _, rows = read_experiment("03_latency")
+    return {tuple(row["widths"]): 1e3 * row["seconds"] for row in rows if "widths" in row}
 
 
 def milliseconds(table: Table, widths: Widths) -> float:

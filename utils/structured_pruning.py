@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from utils.input_validation import require_int, require_parameter
-from utils.models import LeNet5, LeNet300100
+from utils.input_validation import require_int, require_parameter, require_permanent
+from utils.models import LeNet5, LeNet300100, evaluating
 from utils.pruning import group_scores, mask_by_score
 
 
@@ -164,7 +164,7 @@ def shrink_lenet300100(model: LeNet300100, keep1: torch.Tensor, keep2: torch.Ten
     >>> small(torch.zeros(2, 1, 28, 28)).shape, small.fc2
     (torch.Size([2, 10]), Linear(in_features=30, out_features=20, bias=True))
     """
-    small = copy.deepcopy(model)
+    small = copy.deepcopy(require_permanent("model", model))
     small.fc1 = narrow_linear(model.fc1, outputs=keep1)
     small.fc2 = narrow_linear(model.fc2, outputs=keep2, inputs=keep1)
     small.fc3 = narrow_linear(model.fc3, inputs=keep2)
@@ -184,7 +184,7 @@ def shrink_lenet5(model: LeNet5, keep1: torch.Tensor, keep2: torch.Tensor, keep_
     >>> small(torch.zeros(2, 1, 28, 28)).shape, small.fc1
     (torch.Size([2, 10]), Linear(in_features=160, out_features=32, bias=True))
     """
-    small = copy.deepcopy(model)
+    small = copy.deepcopy(require_permanent("model", model))
     small.conv1 = narrow_conv(model.conv1, outputs=keep1)
     small.conv2 = narrow_conv(model.conv2, outputs=keep2, inputs=keep1)
     small.fc1 = narrow_linear(model.fc1, outputs=keep_hidden, inputs=flatten_indices(keep2, 16))  # 4 x 4 places
@@ -222,10 +222,11 @@ def taylor_scores(
 ) -> dict[str, torch.Tensor]:
     """Return the first-order score of each layer's outputs: (sum of gradient times weight)^2 over filter and bias.
 
-    Silencing an output changes the cross-entropy of these images by about minus that sum (Molchanov et al., 2019).
+    Silencing an output changes the cross-entropy of these images by about minus that sum. Molchanov et al. (2019)
+    average this square over mini-batches; here all images are one.
 
     Args:
-        model: it and its gradients are not changed.
+        model: it and its gradients are not changed; it computes in evaluation mode.
         layers: names of linear layers and convolutions.
         images, labels: from the training split.
 
@@ -233,7 +234,8 @@ def taylor_scores(
     >>> scores["conv1"].shape
     torch.Size([20])
     """
-    loss = nn.functional.cross_entropy(model(images), labels)
+    with evaluating(model):  # in training mode the images would move the statistics of a batch norm
+        loss = nn.functional.cross_entropy(model(images), labels)
     scores = {}
     for name in layers:
         total = torch.tensor(0.0)
