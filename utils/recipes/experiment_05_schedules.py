@@ -26,6 +26,8 @@ MINUTES = 12
 
 SOURCE = "LeNet300100"
 
+FILES = (CHECKPOINTS / f"{SOURCE}.safetensors",)
+
 SEEDS = range(5)
 
 TRAIN_IMAGES = 20_000
@@ -236,21 +238,28 @@ def conditions() -> Iterator[dict]:
             yield {"experiment": "ways", "way": way, "sparsity": 0.98, "epochs": 4, "seed": seed}
     for seed in SEEDS:  # at the cost of two epochs of gradual pruning
         yield {"experiment": "moving", "way": "moved by gradient", "sparsity": 0.98, "epochs": 10, "seed": seed}
+    for seed in SEEDS:  # and its controls in as many steps
+        for way in ("fixed random mask", "moved at random"):
+            yield {"experiment": "moving", "way": way, "sparsity": 0.98, "epochs": 10, "seed": seed}
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def digest() -> str:
-    """Return a digest of what the rows depend on: this module, the functions it trains with, the dense network."""
-    code = (
+def code() -> tuple[object, ...]:
+    """Return the code that the rows depend on: the functions of this module, and those they train with."""
+    return (
         *EXPERIMENTS_OF_05.values(), recipe, pruner, pattern_masks, first_weights, from_step, ticket_masks,
         sparse_training, pruning.GradualPruner, pruning.cubic_sparsity, pruning.sparsity_after,
         pruning.global_magnitude_masks, pruning.layerwise_magnitude_masks, pruning.global_masks,
         pruning.mask_by_score, pruning.n_of_m_mask, pruning.apply_masks, pruning.keep_masks, pruning.random_scores,
         models.LeNet300100, training.fit, training.Recipe, training.rise_then_cosine, training.cross_entropy,
     )  # fmt: skip
-    return digest_of(code, [CHECKPOINTS / f"{SOURCE}.safetensors"])
+
+
+def digest() -> str:
+    """Return a digest of what the rows depend on: the code, and the dense network."""
+    return digest_of(code(), FILES)
 
 
 def run() -> str:

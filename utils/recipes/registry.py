@@ -6,8 +6,13 @@ from types import ModuleType
 from utils.recipes import (
     compressed,
     dense,
+    equal_bytes,
     experiment_03_latencies,
+    experiment_03_starts,
+    experiment_04_repairs,
+    experiment_05_controls,
     experiment_05_schedules,
+    experiment_06_trained_alike,
     experiment_07_starts,
     experiment_08_codebooks,
     gradually_pruned,
@@ -21,6 +26,7 @@ from utils.recipes import (
 
 MODULES = (
     dense,
+    equal_bytes,
     narrow,
     gradually_pruned,
     low_rank,
@@ -41,7 +47,16 @@ CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for nam
 
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (experiment_05_schedules, experiment_07_starts, experiment_08_codebooks, experiment_03_latencies)
+    for module in (
+        experiment_04_repairs,
+        experiment_05_schedules,
+        experiment_05_controls,
+        experiment_06_trained_alike,
+        experiment_07_starts,
+        experiment_08_codebooks,
+        experiment_03_latencies,
+        experiment_03_starts,
+    )
 }
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
 table's digest must be, `digest()`, and `run()`, which trains what the table lacks and writes it."""

@@ -1,0 +1,54 @@
+"""The controls of notebook 05: whole, and trained as they say."""
+
+import pytest
+import torch
+
+from utils import experiment_files
+from utils.experiment_files import condition, read_experiment
+from utils.models import LeNet300100
+from utils.recipes import experiment_05_controls as controls
+from utils.recipes import experiment_05_schedules as schedules
+from utils.recipes import gradually_pruned
+
+
+def test_the_table_holds_every_training_once():
+    _, rows = read_experiment(controls.NAME)
+    assert [condition(row) for row in rows] == list(controls.conditions())
+    assert all(0 < row["error"] < 100 for row in rows)
+
+
+def test_a_whole_table_is_not_trained_again(monkeypatch):
+    monkeypatch.setattr(controls, "measure", None)  # must not be called
+    monkeypatch.setattr(experiment_files, "write_experiment", None)
+    assert controls.run().startswith("05_controls: ")
+
+
+def test_the_control_of_patience_differs_in_the_pruning_alone(monkeypatch):
+    fitted = []
+    monkeypatch.setattr(controls, "fit", lambda network, train, recipe, **options: fitted.append((recipe, options)))
+    controls.patiently_trained.__wrapped__("2-percent", 1)
+    (first, no_options), (second, options) = fitted
+    assert (first, second) == gradually_pruned.stages(gradually_pruned.RECIPES["LeNet300100-2-percent-seed1"], 1)
+    assert (first.epochs, second.epochs, first.seed, second.seed, first.shift) == (30, 15, 1, 101, 1)
+    assert (list(no_options), list(options)) == ([], ["validation"])
+
+
+def test_a_longer_ticket_has_as_many_steps_more():
+    recipe = schedules.recipe(0)
+    for more in (0, 30, 100):
+        assert recipe.steps(schedules.TRAIN_IMAGES + more * controls.BATCH_SIZE) == schedules.STEPS + more
+
+
+def test_the_starting_points_are_not_one_network(monkeypatch):
+    monkeypatch.setattr(controls, "fit", lambda *_, **__: None)
+    first, second = (controls.dense_network.__wrapped__(seed) for seed in (0, 1))
+    assert not torch.equal(first.fc1.weight, second.fc1.weight)
+    assert isinstance(first, LeNet300100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", sorted(set(controls.CONTROLS_OF_05) - {"patient"}))  # that takes minutes
+def test_a_row_trained_again_is_the_stored_one(experiment):
+    _, rows = read_experiment(controls.NAME)
+    row = next(row for row in rows if row["experiment"] == experiment)
+    assert controls.measure(row) == pytest.approx(row["error"], abs=1.0), "another processor rounds otherwise"
