@@ -14,7 +14,7 @@ SETTINGS := $(VENV)/share/jupyter/lab/settings
 NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: help run test check lab report reference student solutions checkpoints constraints clean
+.PHONY: help run test check lab report reference student solutions site checkpoints constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show what each target does
@@ -54,6 +54,9 @@ student: $(READY) ## write build/student: the course to hand out, blank exercise
 solutions: $(READY) ## write build/solutions: the course with its exercises solved
 	$(RUN) -m utils solutions
 
+site: $(VENV)/site-ready ## build the website in build/site/html, from the stored outputs, without a network
+	$(RUN) -m utils site
+
 checkpoints: $(READY) ## list how the networks in data/checkpoints/ were trained, and how to train one again
 	$(RUN) -m utils checkpoints
 
@@ -72,4 +75,9 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	@{ $(PYTHON) -m venv $(VENV) && $(RUN) -m pip install --disable-pip-version-check --no-input --progress-bar off \
 	    -r requirements.txt -c constraints.txt -e .; } > $(PIPLOG) 2>&1 || { tail -n 20 $(PIPLOG); \
 	    echo "The set-up failed. The whole log is $(PIPLOG); the same command tries again."; exit 1; } >&2
+	@touch $@
+
+$(VENV)/site-ready: requirements-site.txt $(READY)
+	@$(RUN) -m pip install --disable-pip-version-check --no-input --progress-bar off -q \
+	    -r requirements-site.txt -c constraints.txt >> $(PIPLOG) 2>&1 || { tail -n 20 $(PIPLOG); exit 1; } >&2
 	@touch $@

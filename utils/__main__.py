@@ -53,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     platforms = commands.add_parser("platforms", help="see where the pins resolve, and write README's table (needs uv)")
     platforms.add_argument("--pin", action="store_true", help="write constraints.txt from requirements.txt first")
 
+    site = commands.add_parser("site", help="build the website from the stored outputs (see: make site)")
+    site.add_argument("--output", type=Path, default=BUILD / "site", help="another folder than build/site")
+
     for name, what in HANDOUTS.items():
         handout = commands.add_parser(name, help=what)
         handout.add_argument("--output", type=Path, default=BUILD / name, help=f"another folder than build/{name}")
@@ -168,6 +171,16 @@ def _platforms(options: argparse.Namespace) -> int:
     return 0 if all_resolve else 1
 
 
+def _site(options: argparse.Namespace) -> int:
+    from utils.course.site import build_site
+
+    print(f"Written: {build_site(options.output)}; to look at it: {_SERVE.format(folder=options.output / 'html')}")
+    return 0
+
+
+_SERVE = "python -m http.server --bind 127.0.0.1 --directory {folder}"
+
+
 def _handout(options: argparse.Namespace) -> int:
     from utils.course.handouts import write_solutions_folder, write_student_folder
 
@@ -184,6 +197,7 @@ _COMMANDS = {
     "experiments": _experiments,
     "reference": _reference,
     "platforms": _platforms,
+    "site": _site,
     "student": _handout,
     "solutions": _handout,
 }

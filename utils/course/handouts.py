@@ -12,7 +12,7 @@ from utils.files import ROOT
 
 HANDED_OUT = (
     *("notebooks", "lessons", "utils", "data"),
-    *("README.md", "CONTRIBUTING.md", "Makefile"),
+    *("README.md", "CONTRIBUTING.md", "NOTICE.md", "LICENSE", "LICENSE-text", "CITATION.cff", "Makefile"),
     *("pyproject.toml", "requirements.txt", "constraints.txt", "environment.yml"),
 )
 """What a folder holds, so that `make run` works in it on another machine."""

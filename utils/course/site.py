@@ -1,0 +1,125 @@
+"""The website: gathers the notebooks, lessons and pages into one folder and lets Sphinx build them, without a network.
+
+The sources of the pages stay where they are: notebooks with their stored outputs, lessons, README and the pages in
+`site/`. Nothing is executed. Every warning of Sphinx is an error, so a link that leads nowhere ends the build.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.course.notebook_runner import find_notebooks
+from utils.files import ROOT
+
+SITE = ROOT / "site"
+
+OUTSIDE = (
+    *("LICENSE", "LICENSE-text", "data/fashion_mnist/LICENSE.txt", "data/checkpoints/imagenet/LICENSE.txt"),
+    "pyproject.toml",
+)
+"""Files that pages link to and that are handed on as they are."""
+
+
+def build_site(output: Path) -> Path:
+    """Write the website to `output/html` and return that folder.
+
+    The pages are gathered in `output/source` first. A page that has not changed is not built again.
+
+    Raises:
+        RuntimeError: Sphinx is not installed, or warned of something; the message says what.
+    """
+    source, pages = output / "source", output / "html"
+    gather(source)
+    options = ["--fail-on-warning", "--keep-going", "-q", "-j", "2", "-d", str(output / "doctrees")]
+    command = [sys.executable, "-m", "sphinx", *options, str(source), str(pages)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the website was not built:\n{_last_lines(done.stderr)}")
+    return pages
+
+
+def _last_lines(text: str, *, count: int = 20) -> str:
+    if "No module named sphinx" in text:
+        return "Sphinx is missing; `make site` installs it, or: pip install -r requirements-site.txt -c constraints.txt"
+    return "\n".join(text.strip().splitlines()[-count:])
+
+
+def gather(folder: Path) -> None:
+    """Write the sources of all pages into `folder`, in the places that their links expect, and remove what is old.
+
+    Only what differs is written, so that Sphinx builds only that anew.
+    """
+    wanted = dict(_pages())
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(folder).as_posix() not in wanted:
+            path.unlink()
+    for name, content in wanted.items():
+        target = folder / name
+        if not target.is_file() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def _pages() -> Iterator[tuple[str, bytes]]:
+    """Yield (path on the site, content) of everything that Sphinx reads."""
+    for path in sorted(SITE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            page = path.suffix == ".md"
+            content = _with_tables(path.read_text(encoding="utf-8")).encode() if page else path.read_bytes()
+            yield path.relative_to(SITE).as_posix(), content
+    for path in find_notebooks():
+        yield f"notebooks/{path.name}", path.read_bytes()
+        solution = path.parent / "solutions" / path.name
+        if solution.is_file():
+            yield f"notebooks/solutions/{path.name}", _folded(solution)
+    for path in sorted((ROOT / "lessons").glob("*.md")):
+        yield f"lessons/{path.name}", path.read_bytes()
+    for module in modules():
+        yield f"reference/{module}.md", _module_page(module).encode()
+    yield "NOTICE.md", (ROOT / "NOTICE.md").read_bytes()
+    yield "data/README.md", (ROOT / "data" / "README.md").read_bytes()
+    for name in OUTSIDE:
+        yield name, (ROOT / name).read_bytes()
+
+
+def modules() -> list[str]:
+    """Return the modules of the library that the course teaches, without the packages of its machinery."""
+    return sorted(path.stem for path in (ROOT / "utils").glob("*.py") if not path.stem.startswith("_"))
+
+
+def _module_page(module: str) -> str:
+    return f"# {module}\n\n```{{eval-rst}}\n.. automodule:: utils.{module}\n```\n"
+
+
+def course_rows() -> list[tuple[str, str, str]]:
+    """Return (name of the file, title, question) of each notebook, as the README's table has them."""
+    rows = []
+    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\| \[([^\]]+)\]\(notebooks/(\w+)\.ipynb\) \| ([^|]*) \|", line):
+            title, stem, question = match.groups()
+            rows.append((stem, title.replace("_", " "), question))
+    return rows
+
+
+def _with_tables(text: str) -> str:
+    """Fill the places of a page that are written from the course: the table of notebooks, the list of modules."""
+    notebooks = "\n".join(
+        f"| [{title}](notebooks/{stem}.ipynb) | {question} | [lesson](lessons/{stem}.md) |"
+        for stem, title, question in course_rows()
+    )
+    head = "| notebook | the question it answers | theory |\n|---|---|---|\n"
+    text = text.replace("<!-- notebooks -->", head + notebooks)
+    return text.replace("<!-- modules -->", "\n".join(f"reference/{module}" for module in modules()))
+
+
+def _folded(path: Path) -> bytes:
+    """Return a notebook of solutions whose solutions are shown only when the reader opens them."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        tags = cell.get("metadata", {}).get("tags", [])
+        if cell["cell_type"] == "code" and "solution" in tags:
+            cell["metadata"]["tags"] = [*tags, "hide-input"]
+    return (json.dumps(notebook, ensure_ascii=False, indent=1) + "\n").encode()
