@@ -66,6 +66,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the search stands in the sidebar already
 } | (
     {
         "repository_url": REPOSITORY,
