@@ -7,6 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import prune
 
 from utils.accounting import (
     LayerCost,
@@ -286,3 +287,12 @@ def test_errors_name_the_argument():
         count_parameters(nn.Linear)
     with pytest.raises(ValueError, match="bits must be at least 1"):
         packed_bytes(3, 0)
+
+
+def test_zeros_that_a_hook_computes_are_not_counted_as_none():
+    layer = prune.l1_unstructured(nn.Linear(4, 2), "weight", amount=0.5)
+    for count in (sparsity, count_nonzero):
+        with pytest.raises(ValueError, match=r"weight is computed from other .* make it permanent first"):
+            count(layer)
+    prune.remove(layer, "weight")
+    assert count_nonzero(layer) == 4 + 2

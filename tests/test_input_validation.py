@@ -15,6 +15,7 @@ from utils.input_validation import (
     require_module,
     require_number,
     require_parameter,
+    require_permanent,
     require_positive,
     require_seed,
     require_tensor,
@@ -96,3 +97,19 @@ def test_require_parameter():
         require_parameter("fc.weight", layer.weight)
     prune.remove(layer, "weight")
     assert require_parameter("fc.weight", layer.weight) is layer.weight
+
+
+def test_require_permanent_tells_what_a_hook_computes():
+    for computed in (
+        prune.l1_unstructured(nn.Linear(4, 4), "bias", amount=1),
+        prune.l1_unstructured(nn.GRU(4, 4), "weight_hh_l0", amount=1),
+    ):
+        with pytest.raises(ValueError, match=r"^1\.(bias|weight_hh_l0) is computed .* make it permanent first"):
+            require_permanent("model", nn.Sequential(nn.ReLU(), computed))
+    pruned = prune.l1_unstructured(nn.Linear(4, 4), "weight", amount=1)
+    assert require_permanent("model", prune.remove(pruned, "weight")) is pruned
+    plain = nn.Linear(4, 4)
+    plain.note = torch.zeros(3)  # a tensor that is nobody's parameter
+    assert require_permanent("model", plain) is plain
+    with pytest.raises(TypeError, match="model is the class Linear"):
+        require_permanent("model", nn.Linear)

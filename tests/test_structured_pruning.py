@@ -308,3 +308,19 @@ def test_the_taylor_score_is_the_change_of_loss_to_first_order():
         change = (nn.functional.cross_entropy(faded(pictures), labels) - before).item() / 1e-5
         assert math.isclose(change**2, score[channel].item(), rel_tol=1e-2)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_scoring_does_not_move_the_statistics_of_a_batch_norm():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 26 * 26, 10)).train()
+    model[3].eval()
+    wanted = taylor_scores(copy.deepcopy(model).eval(), ["0"], images(), torch.arange(4))
+    assert torch.equal(taylor_scores(model, ["0"], images(), torch.arange(4))["0"], wanted["0"])
+    assert not model[1].running_mean.any()
+    assert [module.training for module in model] == [True, True, True, False]
+
+
+def test_a_pruned_network_is_made_permanent_before_it_is_narrowed():
+    model = LeNet300100()
+    prune.l1_unstructured(model.fc2, "weight", amount=0.5)
+    with pytest.raises(ValueError, match=r"fc2\.weight is computed .* make it permanent first"):
+        shrink_lenet300100(model, torch.arange(3), torch.arange(3))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 from utils.entropy_coding import byte_account, decode_network, decode_tensors, encode_network
 from utils.models import LeNet5, LeNet300100, SmallResNet
@@ -219,3 +219,10 @@ def test_the_codes_of_levels_mean_the_rounded_weights():
     shared = rounding.shared(torch.tensor([1.2, -1.9, 5.0, 0.3]))
     assert shared.values.tolist() == [1.0, -2.0, 0.0, 0.0]
     assert shared.centroids.tolist() == [-2.0, -1.0, 1.0, 2.0]
+
+
+def test_a_pruned_network_is_made_permanent_before_its_weights_are_shared():
+    model = LeNet300100()
+    prune.l1_unstructured(model.fc2, "weight", amount=0.5)
+    with pytest.raises(ValueError, match=r"fc2\.weight is computed .* make it permanent first"):
+        share_levels(model)

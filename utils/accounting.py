@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from utils.input_validation import require_int, require_module
+from utils.input_validation import require_int, require_module, require_permanent
 from utils.models import evaluating, to_safetensors
 
 
@@ -45,7 +45,7 @@ def count_nonzero(model: nn.Module) -> int:
     >>> count_nonzero(layer)
     0
     """
-    return sum(int(torch.count_nonzero(p)) for p in require_module("model", model).parameters())
+    return sum(int(torch.count_nonzero(p)) for p in require_permanent("model", model).parameters())
 
 
 def sparsity(model: nn.Module) -> float:

@@ -134,7 +134,35 @@ def require_parameter(name: str, value: object) -> "torch.nn.Parameter":
 
     if isinstance(value, torch.nn.Parameter):
         return value
-    raise ValueError(
+    raise _computed(name)
+
+
+def require_permanent(name: str, value: object) -> "torch.nn.Module":
+    """Return `value` if it is a `torch.nn.Module` that can be copied: no hook computes a weight before each pass.
+
+    `torch.nn.utils.prune` leaves such a hook. What it computes is an attribute and no parameter: a copy cannot be made
+    of it, and a count would miss its zeros.
+
+    >>> import torch
+    >>> require_permanent("model", torch.nn.utils.prune.identity(torch.nn.Linear(2, 2), "weight"))
+    Traceback (most recent call last):
+    ...
+    ValueError: weight is computed from other parameters; if torch.nn.utils.prune did that, make it permanent first: \
+prune.remove(layer, "weight")
+    """
+    import torch
+
+    for prefix, module in require_module(name, value).named_modules():
+        computed = [key for key, held in vars(module).items() if isinstance(held, torch.Tensor)]
+        names = [own for own, _ in module.named_parameters(recurse=False)]
+        for key in computed:
+            if any(own.startswith(f"{key}_") for own in names):  # weight_orig of pruning, weight_g of weight norm
+                raise _computed(f"{prefix}.{key}" if prefix else key)
+    return value
+
+
+def _computed(name: str) -> ValueError:
+    return ValueError(
         f"{name} is computed from other parameters; if torch.nn.utils.prune did that, make it permanent first: "
         'prune.remove(layer, "weight")'
     )

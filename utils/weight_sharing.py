@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from utils.entropy_coding import MAXIMUM_CENTROIDS, SharedTensor
-from utils.input_validation import require_int, require_module, require_tensor
+from utils.input_validation import require_int, require_permanent, require_tensor
 from utils.qat import fake_quantize
 from utils.quantization import codebook
 
@@ -226,7 +226,7 @@ def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _parametrized(model: nn.Module, **make: Callable[[torch.Tensor], nn.Module]) -> nn.Module:
     """Return a copy in which each layer's "weight" and "bias" pass through the parametrization that `make` makes."""
-    copied = copy.deepcopy(require_module("model", model))
+    copied = copy.deepcopy(require_permanent("model", model))
     for name, layer in _layers(copied):
         if parametrize.is_parametrized(layer):
             raise ValueError(f"{name or 'the layer'} is parametrized already; share the weights of a plain network")
