@@ -26,6 +26,7 @@ from utils.models import (
     build,
     checkpoint_card,
     load_checkpoint,
+    replace_everywhere,
     save_checkpoint,
 )
 
@@ -285,3 +286,27 @@ def test_a_shared_tensor_is_stored_once_and_shared_again_when_it_is_loaded(tmp_p
     untied.other.weight = nn.Parameter(torch.zeros(3, 3))
     with pytest.raises(CheckpointError, match=r"other\.weight is None in the file, \(3, 3\) in the network"):
         load_checkpoint("tied", model=untied, folder=tmp_path)
+
+
+# --- layers that are replaced -----------------------------------------------------------------------------------------
+
+
+def test_an_encoder_calls_its_layers_once_one_of_them_was_replaced():
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    layer, x = encoder.layers[0].linear1, torch.rand(2, 3, 8)
+    calls = []
+
+    class Counted(nn.Module):  # without a weight that the fused path could read
+        def forward(self, x):
+            calls.append(len(x))
+            return layer(x)
+
+    padded = torch.tensor([[False, False, False], [False, False, True]])
+    with torch.no_grad():
+        wanted = encoder(x), encoder(x, src_key_padding_mask=padded)
+        replace_everywhere(encoder, layer, Counted())
+        received = encoder(x), encoder(x, src_key_padding_mask=padded)
+    torch.testing.assert_close(received[0], wanted[0])
+    torch.testing.assert_close(received[1][~padded], wanted[1][~padded])
+    assert calls == [2, 2]

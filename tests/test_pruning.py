@@ -541,3 +541,28 @@ def test_a_pruner_does_not_serve_a_second_training():
     pruner(3)
     with pytest.raises(ValueError, match="step must be above 3, the last one, got 0"):
         pruner(0)
+
+
+# --- networks of the learner's own ------------------------------------------------------------------------------------
+
+
+def test_attention_and_recurrent_layers_are_pruned_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), nn.GRU(16, 8))
+    names = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
+    names = [*(f"0.{name}" for name in names), "1.weight_ih_l0", "1.weight_hh_l0"]
+    assert list(pruning.prunable(model)) == names
+    pruning.apply_masks(model, pruning.global_magnitude_masks(model, 0.9))
+    parameters = dict(model.named_parameters())
+    zeros = sum(int((parameters[name] == 0).sum()) for name in names)
+    assert zeros == round(0.9 * sum(parameters[name].numel() for name in names))
+    separate = nn.MultiheadAttention(8, 2, kdim=4, vdim=6)
+    assert list(pruning.prunable(separate)) == ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"]
+
+
+def test_a_pruned_recurrent_layer_computes_with_its_zeros():
+    torch.manual_seed(0)
+    layer = nn.LSTM(4, 3)
+    pruning.apply_masks(layer, {"weight_ih_l0": torch.zeros(12, 4, dtype=torch.bool)})
+    one, other = layer(torch.randn(2, 1, 4))[0], layer(torch.randn(2, 1, 4))[0]
+    assert torch.equal(one, other)  # no input reaches it any more

@@ -347,3 +347,19 @@ def test_a_grid_with_a_float16_scale_clips_and_stays_near_the_float32_one():
     exact = q.parameters_from_range(low, high, bits=3, axis=0)
     assert torch.allclose(grid.scale, exact.scale, rtol=2**-11)
     assert q.clipped_half_grid(torch.full((1, 4), 1e-12), bits=8).scale > 0, "too small for float16"
+
+
+def test_a_layer_that_is_not_called_cannot_be_observed():
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert q.observe(model, ["linear1"], [torch.rand(1, 3, 8)])["linear1"][0].shape == (1, 3, 8)
+    with pytest.raises(ValueError, match=r"self_attn\.out_proj was not called"):
+        q.observe(model, ["self_attn.out_proj"], [torch.rand(1, 3, 8)])
+    with pytest.raises(ValueError, match="linear1 was not called: there are no batches"):
+        q.observe(model, ["linear1"], [])
+
+
+def test_the_weights_of_attention_are_replaced_too():
+    model = nn.MultiheadAttention(8, 2)
+    old = q.replace_weights(model, torch.zeros_like)
+    assert sorted(old) == ["in_proj_weight", "out_proj.weight"]
+    assert not model.in_proj_weight.any()

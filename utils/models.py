@@ -226,6 +226,46 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def replace_everywhere(model: nn.Module, layer: nn.Module, replacement: nn.Module) -> None:
+    """Put `replacement` in the place of `layer`, in place: in all of its places, if several parts share it.
+
+    A transformer's encoder layer is told to call its linear layers. In evaluation mode PyTorch's fused path would read
+    their weights instead, which a replacement computes otherwise or does not have.
+
+    >>> shared = nn.Linear(2, 2)
+    >>> model = nn.Sequential(shared, shared)
+    >>> replace_everywhere(model, shared, nn.ReLU())
+    >>> model
+    Sequential(
+      (0): ReLU()
+      (1): ReLU()
+    )
+    """
+    for name in [name for name, module in model.named_modules(remove_duplicate=False) if module is layer]:
+        model.set_submodule(name, replacement)
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # the fused path's own flag: "neither"
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+
+
+def matrices(module: nn.Module) -> list[str]:
+    """Return the names of a module's own weights that multiply its inputs and have a row for each output.
+
+    >>> matrices(nn.Linear(2, 3)), matrices(nn.MultiheadAttention(4, 2)), matrices(nn.GRU(2, 3)), matrices(nn.ReLU())
+    (['weight'], ['in_proj_weight'], ['weight_ih_l0', 'weight_hh_l0'], [])
+    """
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return ["weight"]
+    if isinstance(module, nn.MultiheadAttention):
+        names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+        return [name for name in names if getattr(module, name) is not None]
+    if isinstance(module, nn.RNNBase):
+        return [name for name in module._flat_weights_names if name.startswith("weight")]
+    return []
+
+
 # --- checkpoints: the files are those of utils.checkpoint_files -------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from utils.accounting import packed_bytes
 from utils.input_validation import require_fraction, require_int, require_module, require_parameter, require_tensor
-from utils.models import evaluating
+from utils.models import evaluating, matrices
 
 Masks = dict[str, torch.Tensor]
 """A bool mask for each weight, by the weight's name in `model.named_parameters()`; True stays."""
@@ -123,7 +123,8 @@ def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tenso
         images: a calibration batch, shape (N, ...), on the model's device.
 
     Returns:
-        for each name in `prunable(model)`, shape (inputs of the layer,).
+        for each name in `prunable(model)`, shape (inputs of the layer,); without those of layers that are not called,
+        to which the projections of attention and the recurrent weights belong.
 
     >>> model = nn.Sequential(nn.Linear(2, 3, bias=False))
     >>> input_norms(model, torch.tensor([[3.0, 1.0], [4.0, 0.0]]))
@@ -321,8 +322,9 @@ def mask_sparsity(masks: Mapping[str, torch.Tensor]) -> float:
 def prunable(model: nn.Module, *, skip: Collection[str] = ()) -> dict[str, nn.Parameter]:
     """Return the weights that pruning may touch by name: of linear and convolutional layers, no biases, no batch norm.
 
-    A parameter that several layers share comes once, under the first of its names. Transposed convolutions are left
-    out: their weights have inputs before outputs.
+    Those of attention (`in_proj_weight`) and of recurrent layers are among them. A parameter that several layers share
+    comes once, under the first of its names. Transposed convolutions are left out: their weights have inputs before
+    outputs; and so are embeddings, whose rows are looked up.
 
     Args:
         model: the network.
@@ -333,9 +335,10 @@ def prunable(model: nn.Module, *, skip: Collection[str] = ()) -> dict[str, nn.Pa
     """
     found: dict[int, tuple[str, nn.Parameter]] = {}
     for prefix, module in require_module("model", model).named_modules():
-        if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
-            name = f"{prefix}.weight" if prefix else "weight"
-            found.setdefault(id(module.weight), (name, require_parameter(name, module.weight)))
+        for own in matrices(module):
+            name = f"{prefix}.{own}" if prefix else own
+            weight = getattr(module, own)
+            found.setdefault(id(weight), (name, require_parameter(name, weight)))
     weights = dict(found.values())
     _require_known(skip, weights)
     return {name: weight for name, weight in weights.items() if name not in skip}

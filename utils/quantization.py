@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from utils.accounting import packed_bytes
 from utils.input_validation import require_int, require_module, require_parameter, require_tensor
-from utils.models import evaluating
+from utils.models import evaluating, matrices
 
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 """The smallest normal float32, 2^-126, and the smallest scale: for much smaller ones 1 / S would overflow."""
@@ -261,6 +261,11 @@ def observe(
     finally:
         for handle in handles:
             handle.remove()
+    if uncalled := [name for name in names if not inputs[name]]:
+        raise ValueError(
+            f"{uncalled[0]} was not called: there are no batches, or the network does not call it, as "
+            "nn.MultiheadAttention does not call its out_proj"
+        )
     return {name: (torch.cat(inputs[name]), torch.cat(outputs[name])) for name in names}
 
 
@@ -437,7 +442,7 @@ def ternary(weight: torch.Tensor, axis: int | None = 0) -> ScaledCodes:
 def replace_weights(model: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """Replace in place the weight of every linear layer and convolution by `change(weight)`; biases stay.
 
-    A weight that several layers share is changed once.
+    So are the weights of attention and of recurrent layers. A weight that several layers share is changed once.
 
     Returns:
         The old weights by name, `load_state_dict(..., strict=False)` puts them back.
@@ -450,9 +455,9 @@ def replace_weights(model: nn.Module, change: Callable[[torch.Tensor], torch.Ten
     """
     weights: dict[torch.Tensor, str] = {}  # a tensor is its own key: one that is shared stands here once
     for name, module in require_module("model", model).named_modules():
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            full = f"{name}.weight" if name else "weight"
-            weights.setdefault(require_parameter(full, module.weight), full)
+        for own in matrices(module):
+            full = f"{name}.{own}" if name else own
+            weights.setdefault(require_parameter(full, getattr(module, own)), full)
     new = {weight: change(weight.detach()) for weight in weights}
     for weight, changed in new.items():
         if changed.shape != weight.shape:  # copy_ would broadcast it
