@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from tests.random_inputs import quick
 from utils.accounting import count_macs, count_parameters
@@ -304,3 +305,33 @@ def test_every_module_keeps_its_own_mode():
     smaller = split_layers(network, {"0": 2, "2": 1})
     for copied in (smaller, merge_layers(smaller)):
         assert [module.training for module in copied] == [True, False, False]
+
+
+# --- networks of the learner's own ------------------------------------------------------------------------------------
+
+
+def test_an_encoder_layer_is_split_but_not_what_its_attention_reads():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)).eval()
+    x = torch.randn(2, 5, 8)
+    split = split_layers(model, {"0.linear1": 8, "0.linear2": 8})
+    with torch.no_grad():
+        assert torch.allclose(split(x), model(x), atol=1e-5)
+        assert not torch.allclose(split_layers(model, {"0.linear1": 1})(x), model(x), atol=1e-3)
+        assert torch.allclose(merge_layers(split)(x), model(x), atol=1e-5)
+    with pytest.raises(ValueError, match=r"0\.self_attn\.out_proj cannot be split: nn\.MultiheadAttention reads"):
+        split_layers(model, {"0.self_attn.out_proj": 2})
+
+
+def test_a_layer_in_two_places_is_split_in_both():
+    layer = torch.nn.Linear(4, 4)
+    split = split_layers(torch.nn.Sequential(layer, torch.nn.ReLU(), layer), {"0": 1})
+    assert split[0] is split[2]
+    assert split[0].rank == 1
+
+
+def test_a_pruned_network_is_made_permanent_before_it_is_split():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    prune.l1_unstructured(model[0], "weight", amount=0.5)
+    with pytest.raises(ValueError, match="make it permanent first"):
+        split_layers(model, {"0": 2})

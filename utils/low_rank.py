@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils.input_validation import require_fraction, require_int, require_module, require_tensor
+from utils.input_validation import require_fraction, require_int, require_permanent, require_tensor
+from utils.models import replace_everywhere
 
 # --- the decomposition -----------------------------------------------------------------------------------------------
 
@@ -357,13 +358,21 @@ def split_layers(
         ranks: a rank for each layer's name, as in `model.named_modules()`.
         split: makes the two of a layer and its rank: `split_linear`, `split_conv_channels`, `split_conv_spatial`.
 
+    Raises a ValueError for the `out_proj` of an `nn.MultiheadAttention`, which reads its weight and does not call it.
+
     >>> split_layers(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), {"0": 2})[0]
     LowRankLinear(in_features=6, out_features=4, rank=2, bias=True)
     """
-    smaller = copy.deepcopy(require_module("model", model))
-    for name, rank in ranks.items():
-        layer = model.get_submodule(name)
-        smaller.set_submodule(name, split(layer, rank).train(layer.training))
+    smaller = copy.deepcopy(require_permanent("model", model))
+    layers = {name: smaller.get_submodule(name) for name in ranks}  # before any is replaced: some may be one layer
+    for name, layer in layers.items():
+        parent = name.rpartition(".")[0]
+        if isinstance(model.get_submodule(parent), nn.MultiheadAttention):
+            raise ValueError(
+                f"{name} cannot be split: nn.MultiheadAttention reads its weight and does not call it; write the "
+                "attention with nn.Linear layers and scaled_dot_product_attention"
+            )
+        replace_everywhere(smaller, layer, split(layer, ranks[name]).train(layer.training))
     return smaller
 
 
@@ -375,10 +384,10 @@ def merge_layers(model: nn.Module) -> nn.Module:
       (0): Linear(in_features=6, out_features=4, bias=True)
     )
     """
-    merged = copy.deepcopy(model)
-    for name, module in model.named_modules():
+    merged = copy.deepcopy(require_permanent("model", model))
+    for module in list(merged.modules()):
         if isinstance(module, LowRankLinear):
-            merged.set_submodule(name, module.merged())
+            replace_everywhere(merged, module, module.merged())
     return merged
 
 
