@@ -238,3 +238,19 @@ def test_without_its_package_coding_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(entropy_coding, "constriction", None)
     with pytest.raises(entropy_coding.RangeCoderMissingError, match="pip install constriction"):
         encode_network(small_network(), model="LeNet300100", arguments=SMALL)
+
+
+def test_nothing_is_coded_by_huffman_as_nothing():
+    codes = canonical_codes(huffman_lengths({}))
+    content = huffman_encode([], codes)
+    assert (codes, content, huffman_decode(content, codes, 0)) == ({}, b"", [])
+    with pytest.raises(CodingError, match="ends after 0 of 1 symbols"):
+        huffman_decode(b"", {}, 1)
+    with pytest.raises(CodingError, match="is no code word"):
+        huffman_decode(b"\x00", {}, 1)
+
+
+def test_one_number_is_a_tensor_too():
+    one = SharedTensor(np.array(2), np.array([1.0, 7.0], dtype=np.float16))
+    assert isinstance(one.values, np.ndarray)
+    assert (one.values.shape, one.values.item()) == ((), 7.0)

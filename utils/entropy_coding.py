@@ -92,7 +92,7 @@ class SharedTensor:
     @property
     def values(self) -> np.ndarray:
         """The weights, float32, of the shape of the codes."""
-        return np.concatenate([[0.0], self.centroids]).astype(np.float32)[self.codes]
+        return np.asarray(np.concatenate([[0.0], self.centroids]).astype(np.float32)[self.codes])  # of one number too
 
 
 # --- entropy and Huffman's code ---------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def huffman_decode(content: bytes, codes: Mapping[int, str], count: int) -> list
     [7, 9, 8]
     """
     symbol_of = {word: symbol for symbol, word in codes.items()}
-    longest = max(map(len, codes.values()))
+    longest = max(map(len, codes.values()), default=0)
     bits = (bit for byte in content for bit in f"{byte:08b}")
     symbols = []
     word = ""
@@ -494,7 +494,8 @@ def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
 def _multiples(step: np.float16, most: int) -> np.ndarray:
     """Return -most to most times the step, without zero, rounded to float16 once; the step itself is the one given."""
     levels = np.array([level for level in range(-most, most + 1) if level])
-    return (levels * np.float64(step)).astype(np.float16)
+    with np.errstate(over="ignore"):  # a large last centroid need not be a step; what is infinite equals none
+        return (levels * np.float64(step)).astype(np.float16)
 
 
 def _centroid_table(centroids: np.ndarray) -> bytes:
