@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from utils import onnx_export
 from utils.accounting import count_macs
@@ -351,3 +352,89 @@ def test_compiled_int8_equals_its_graph_for_any_batch(tiny, images, capfd):
     assert capfd.readouterr() == ("", "")
     with pytest.raises(ValueError, match="takes inputs of shape"):
         fast(torch.zeros(3, 1, 7, 6))
+
+
+# --- networks of the learner's own ------------------------------------------------------------------------------------
+
+
+class Calls(nn.Module):
+    """A network whose forward pass is the given function of a linear layer and the input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.layer = function, nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.function(self.layer, x)
+
+
+def own_check(layer, x):
+    if x.shape[1] != 5:
+        raise ValueError("only five rows are taken")
+    return layer(x.flatten(1))
+
+
+REFUSED = {
+    "an if on the values": (lambda layer, x: layer(x.flatten(1)) if x.sum() > 0 else x.sum(), "depends on the values"),
+    "its own error": (own_check, "only five rows are taken"),
+    "a wrong example": (lambda layer, x: layer(x.flatten(2)), "shapes cannot be multiplied"),
+    "len": (lambda layer, x: layer(x.reshape(len(x), -1)), "one batch size only"),
+    "int": (lambda layer, x: layer(x.reshape(int(x.shape[0]), -1)), "one batch size only"),
+    "a loop": (lambda layer, x: torch.stack([layer(each.flatten()) for each in x]), "one batch size only"),
+    "one is another case": (lambda layer, x: layer(x.flatten(1)) * (1 if x.shape[0] > 1 else 2), "a batch of one"),
+}
+ANY_BATCH = {
+    "the size of x": lambda layer, x: layer(x.reshape(x.size(0), -1)),
+    "a number made of it": lambda layer, x: layer(x.flatten(1)) / x.shape[0],
+    "a tensor made for it": lambda layer, x: layer(x.flatten(1)) + torch.arange(x.shape[0])[:, None],
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_network_that_cannot_be_exported_is_told_why(tmp_path, case):
+    function, cause = REFUSED[case]
+    earlier = tmp_path / "net.onnx"
+    earlier.write_bytes(b"earlier")
+    for export in (lambda: export_onnx(Calls(function), torch.ones(1, 3, 4), earlier),):
+        with pytest.raises(ExportError, match=rf"Calls cannot be written to net\.onnx: .*{cause}") as caught:
+            export()
+        assert "Next steps" not in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+    assert earlier.read_bytes() == b"earlier"
+    with pytest.raises(ExportError, match=cause):
+        onnx_export.exported_graph(Calls(function), torch.ones(1, 3, 4))
+
+
+@pytest.mark.parametrize("case", ANY_BATCH)
+def test_a_size_taken_from_the_batch_is_that_of_each_batch(tmp_path, case):
+    network = Calls(ANY_BATCH[case])
+    file = OnnxModel(export_onnx(network, torch.ones(1, 3, 4), tmp_path / "net.onnx"))
+    for count in (1, 2, 5):
+        x = torch.rand(count, 3, 4)
+        with torch.no_grad():
+            assert close(file(x), network(x))
+
+
+def test_a_pruned_network_is_made_permanent_first(tmp_path):
+    network = lived_in(Tiny())
+    prune.l1_unstructured(network.conv, "weight", amount=0.5)
+    x = torch.rand(1, 1, 6, 6)
+    for refused in (
+        lambda: export_onnx(network, x, tmp_path / "net.onnx"),
+        lambda: fold_batch_norm(network),
+        lambda: onnx_export.exported_graph(network, x),
+        lambda: compiled(network, x),
+    ):
+        with pytest.raises(ValueError, match=r"conv\.weight is computed from other .* make it permanent first"):
+            refused()
+    assert not list(tmp_path.iterdir())
+    prune.remove(network.conv, "weight")
+    assert (export_onnx(network, x, tmp_path / "net.onnx")).exists()
+
+
+def test_a_norm_behind_a_weight_that_is_computed_stays():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.BatchNorm1d(4))
+    folded, x = fold_batch_norm(lived_in(network)), torch.rand(3, 4)
+    assert isinstance(folded[1], nn.BatchNorm1d)
+    assert torch.equal(folded(x), network(x))

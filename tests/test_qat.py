@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from utils import qat
 from utils.datasets import Examples
@@ -318,3 +319,184 @@ def test_torchao_rounds_a_weight_as_we_do(mnist):
     assert torch.allclose(theirs, ours, atol=1e-7)
     before = logits(graph, images)
     assert torch.allclose(logits(qat.convert_with_torchao(graph), images), before, atol=0.05)
+
+
+# --- networks of the learner's own ------------------------------------------------------------------------------------
+
+EIGHT = {"weight": lambda c: WeightRange(8, c), "activation": lambda: MovingAverageRange(8)}
+
+
+def fast_moving():
+    return MovingAverageRange(8, momentum=0.5)
+
+
+def encoder(**options):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, **options)).eval()
+
+
+def test_an_encoder_layer_computes_with_its_rounded_weights():
+    """PyTorch's fused path would read the float weights, and find none at all in a converted layer."""
+    x = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(1))
+    model = encoder()
+    coarse = {"weight": lambda c: WeightRange(3, c), "activation": lambda: MovingAverageRange(8)}
+    with pytest.warns(UserWarning, match=r"stay float: 0\.self_attn\.in_proj_weight, 0\.self_attn\.out_proj\.weight"):
+        prepared = prepare(model, **coarse)
+    calibrate(prepared, x)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            oracle, in_float = prepared(x), model(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    by_rounding = (oracle - in_float).abs().max()
+    for network in (prepared, convert(prepared)):  # attention itself stays fused, and may differ in the last digits
+        assert (logits(network, x) - oracle).abs().median() < 1e-5
+        assert (logits(network, x) - oracle).abs().max() < 0.1 * by_rounding
+
+
+def test_a_layer_in_two_places_is_rounded_in_both():
+    torch.manual_seed(0)
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    x = torch.randn(20, 4)
+    prepared = prepare(model, **EIGHT)
+    assert prepared[0] is prepared[2]
+    calibrate(prepared, x)
+    low, high = torch.cat([x, F.relu(shared(x)).detach()]).aminmax()
+    assert (prepared[0].input_quantizer.low, prepared[0].input_quantizer.high) == (low, high)  # of both calls
+    converted = convert(prepared)
+    assert isinstance(converted[2], ConvertedLayer)
+    assert torch.allclose(converted(x), prepared(x), atol=1e-5)
+
+
+def test_what_is_no_plain_layer_is_named_and_stays_float():
+    class Own(nn.Linear):
+        pass
+
+    with pytest.warns(UserWarning, match=r"stay float: 1\.weight, 2\.weight_ih_l0, 2\.weight_hh_l0$"):
+        prepare(nn.Sequential(nn.Linear(2, 2), Own(2, 2), nn.GRU(2, 2)), **EIGHT)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_negative_inputs_are_in_the_file_what_they_are_in_the_integers(tmp_path, bits):
+    torch.manual_seed(0)
+    model, images = LiteNetMLP(16), torch.randn(40, 1, 28, 28)
+    unsigned = prepare(model, weight=lambda c: WeightRange(7, c), activation=lambda: LearnedScale(bits))
+    with pytest.raises(ValueError, match=rf"inputs of fc1: values down to -.*LearnedScale\({bits}, signed=True"):
+        calibrate(unsigned, images)
+    signed = prepare(model, weight=lambda c: WeightRange(7, c), activation=lambda: LearnedScale(bits, signed=True))
+    calibrate(signed, images)
+    converted = convert(signed)
+    first = converted.fc1.input_integers(images.flatten(1))
+    assert (first.min(), first.max()) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    wanted = logits(converted, images)
+    assert (wanted - logits(model, images)).abs().max() < (0.05 if bits == 8 else 0.5)
+    file = export_quantized(converted, images[:1], tmp_path / "signed.onnx")
+    for optimized in (False, True):
+        off = (logits(OnnxModel(file, optimized=optimized), images) - wanted).abs()
+        assert off.median() < 1e-5
+        assert off.max() < 0.1 * wanted.abs().max()
+
+
+def saturating():
+    """A layer of largest weights, whose pairs of products reach 2 x 127 x 255 = 64,770."""
+    layer = nn.Linear(64, 6)
+    layer.weight.data = torch.linspace(0.5, 1.0, 6)[:, None] * torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(16)
+    return nn.Sequential(layer)
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_sums_of_16_bits_saturate_in_no_file(tmp_path, conv):
+    """Without VNNI the convolution's answers were off by half of the largest one."""
+    model, x = saturating(), torch.ones(8, 64)
+    x[:, 2:4] = 0
+    x[4:, ::3] = 0
+    if conv:  # the second one makes ONNX Runtime compute the first in integers
+        first = nn.Conv2d(64, 6, 1)
+        first.weight.data = model[0].weight.detach()[:, :, None, None]
+        model = nn.Sequential(nn.Unflatten(1, (64, 1, 1)), first, nn.Conv2d(6, 5, 1), nn.Flatten())
+    prepared = prepare(model, **EIGHT)
+    calibrate(prepared, x)
+    converted = convert(prepared)
+    session = OnnxModel(export_quantized(converted, x[:1], tmp_path / "largest.onnx"))
+    assert torch.allclose(logits(session, x), logits(converted, x), atol=1e-4)
+
+
+def test_weights_are_unsigned_in_a_file_only_where_a_pair_may_not_fit(tmp_path):
+    import onnx
+
+    def types(bits, activation_bits=8):
+        prepared = prepare(
+            saturating(), weight=lambda c: WeightRange(bits, c), activation=lambda: MovingAverageRange(activation_bits)
+        )
+        calibrate(prepared, torch.rand(4, 64))
+        path = export_quantized(convert(prepared), torch.rand(1, 64), tmp_path / "types.onnx")
+        return {t.data_type for t in onnx.load(path).graph.initializer if list(t.dims) == [6, 64]}
+
+    assert types(8) == {onnx.TensorProto.UINT8}  # 2 x 127 x 255 is 64,770
+    assert types(7) == {onnx.TensorProto.INT8}  # 2 x 63 x 255 is 32,130
+    assert types(8, activation_bits=7) == {onnx.TensorProto.INT8}  # 2 x 127 x 127 is 32,258
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-40, 1e-12, 1e-7, 1e-3])
+@pytest.mark.parametrize("make", EVERY_WEIGHT.values(), ids=EVERY_WEIGHT)
+def test_a_bias_beside_tiny_weights_stays_what_it_is(tmp_path, make, size):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 3)), torch.rand(5, 8)
+    model[0].weight.data[1] *= size
+    model[0].bias.data = torch.tensor([0.1, 0.503, -0.2])
+    exact = model(x)[:, 1].detach()
+    prepared = prepare(model, weight=make, activation=lambda: MovingAverageRange(8))
+    calibrate(prepared, x)
+    received = logits(prepared, x)[:, 1]
+    unscaled = isinstance(prepared[0].weight_quantizer, BinaryWeight) and not prepared[0].weight_quantizer.scaled
+    if not unscaled and size < 1e-3:  # plain signs are 1 whatever the weights
+        assert torch.allclose(received, exact, atol=2e-6)
+    assert torch.allclose(logits(convert(prepared), x), logits(prepared, x), atol=1e-6)
+    if make is EVERY_WEIGHT["range 8"] and size == 1e-12:  # one export is a second or two
+        file = OnnxModel(export_quantized(convert(prepared), x[:1], tmp_path / "tiny.onnx"))
+        assert torch.allclose(file(x), logits(prepared, x), atol=1e-5)
+
+
+def test_a_bias_beside_tiny_inputs_stays_what_it_is():
+    model, x = nn.Sequential(nn.Linear(8, 3)), 1e-12 * torch.rand(5, 8)
+    prepared = prepare(model, **EIGHT)
+    calibrate(prepared, x)
+    for network in (prepared, convert(prepared)):
+        assert torch.allclose(logits(network, x), model[0].bias.detach(), atol=1e-6)
+
+
+def test_scales_are_raised_while_a_network_learns_and_what_was_zero_can_grow():
+    model = nn.Sequential(nn.Linear(4, 2))
+    model[0].weight.data[0] = 0.0
+    prepared = prepare(model, weight=lambda c: LearnedScale(4, c), activation=lambda: LearnedScale(4))
+    calibrate(prepared, torch.rand(9, 4))
+    prepared(torch.rand(9, 4)).sum().backward()
+    assert (prepared[0].weight.grad[0] != 0).all()  # the channel of zeros
+    assert torch.isfinite(prepared[0].weight_quantizer.log_scale.grad).all()
+
+
+def test_a_pruned_network_is_made_permanent_first(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    prune.l1_unstructured(model[0], "weight", amount=0.5)
+    with pytest.raises(ValueError, match=r"0\.weight is computed from other .* make it permanent first"):
+        prepare(model, **EIGHT)
+
+
+def test_an_input_has_one_scale():
+    model = nn.Sequential(nn.Linear(4, 4))
+    prepared = prepare(model, weight=TernaryWeight, activation=lambda: LearnedScale(4, 4))
+    with pytest.raises(ValueError, match="one scale, its quantizer has 4"):
+        convert(prepared)
+
+
+def test_a_bias_is_rounded_to_the_range_that_has_just_moved():
+    prepared = prepare(
+        nn.Sequential(nn.Linear(2, 2)), weight=lambda c: WeightRange(8, c), activation=fast_moving
+    ).train()
+    calibrate(prepared, torch.ones(3, 2))
+    x = torch.full((3, 2), 9.0)
+    moved = prepared(x)
+    prepared.eval()
+    assert torch.equal(moved, prepared(x))

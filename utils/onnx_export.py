@@ -10,6 +10,7 @@ import io
 import logging
 import sysconfig
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from utils.input_validation import require_int, require_module, require_tensor
+from utils.files import replace_file
+from utils.input_validation import require_int, require_permanent, require_tensor
 from utils.models import evaluating
 
 if TYPE_CHECKING:
@@ -54,41 +57,72 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
         path: where to write.
 
     Raises:
-        ExportError: the network cannot be traced, or the file not be written.
+        ExportError: the network cannot be traced, holds for some batch sizes only, or the file cannot be written.
     """
-    require_module("model", model)
     path = Path(path)
+    traced = _traced(
+        require_permanent("model", model), require_tensor("example", example), what=f"written to {path.name}"
+    )
     try:
         with quiet():
-            torch.onnx.export(
-                copy.deepcopy(model).cpu().eval(),
-                (_two_like(require_tensor("example", example)),),
-                path,
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                external_data=False,
-                verbose=False,
-            )
-        _strip_notes(path)
+            program = torch.onnx.export(traced, (), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
+        replace_file(path, _without_notes(program.model_proto))
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {reason}") from error
+        raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {_cause(error)}") from error
     return path
 
 
-def _two_like(example: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(2, *example.shape[1:], dtype=example.dtype)  # tracing would take a batch of 1 for a constant
+def _traced(
+    model: nn.Module, example: torch.Tensor, *, what: str, largest: int | None = None
+) -> torch.export.ExportedProgram:
+    """Trace a copy of a network in evaluation mode for batches of any size, and try the trace on one input."""
+    name = type(model).__name__
+    copied = copy.deepcopy(model).cpu().eval()
+    one = example[:1].detach().cpu()
+    two = torch.zeros(2, *example.shape[1:], dtype=example.dtype)  # tracing would take a batch of 1 for a constant
+    try:
+        with quiet():
+            wanted = copied(one) if _runs_in_pytorch(copied) else None
+            batch = torch.export.Dim("batch", min=1, max=largest)
+            traced = torch.export.export(copied, (two,), dynamic_shapes=({0: batch},))
+            received = None if wanted is None else traced.module()(one)
+    except Exception as error:  # tracing runs the network's own code
+        raise ExportError(f"{name} cannot be {what}: {_cause(error)}") from error
+    if isinstance(wanted, torch.Tensor) and not torch.allclose(received, wanted, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise ExportError(f"{name} cannot be {what}: it computes otherwise for a batch of one than for two")
+    return traced
 
 
-def _strip_notes(path: Path) -> None:
-    import onnx
+def _runs_in_pytorch(model: nn.Module) -> bool:
+    return not any(getattr(module, "runs_in_onnx_only", False) for module in model.modules())
 
-    network = onnx.load(path)
+
+def _cause(error: BaseException) -> str:
+    """Say in one line why a network cannot be traced: what was raised first, and by which line of the network."""
+    while error.__cause__ or (error.__context__ and not error.__suppress_context__):
+        error = error.__cause__ or error.__context__
+    lines = str(error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    if "data-dependent" in reason:
+        reason = "what it computes depends on the values in a tensor, by an if, an int() or a float()"
+    elif "Constraints violated" in reason:
+        reason = "it holds for one batch size only; take the size from x.shape[0], not from len(x), int() or a loop"
+    elif isinstance(error, OSError):
+        reason = error.strerror or reason
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _in_a_library(frame.filename)]
+    return f"{reason} (in {own[-1].name}: {own[-1].line})" if own and own[-1].line else reason
+
+
+def _in_a_library(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith("<") or Path(filename).parent == Path(__file__).parent
+
+
+def _without_notes(network: "onnx.ModelProto") -> bytes:
     graph = network.graph
     for part in (graph, *graph.input, *graph.output, *graph.node, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    onnx.save(network, path)
+    return network.SerializeToString()
 
 
 class OnnxModel(nn.Module):
@@ -345,7 +379,7 @@ def compiled(model: nn.Module, example: torch.Tensor) -> CompiledModel:
     Raises:
         CompilerUnavailableError: there is no compiler, see `compiler_available`, or it fails.
     """
-    require_module("model", model)
+    require_permanent("model", model)
     if not compiler_available():
         raise CompilerUnavailableError(
             "torch.compile needs a C++ compiler and Python's headers, and finds none; "
@@ -414,13 +448,7 @@ def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor]) -> 
 
 def exported_graph(model: nn.Module, example: torch.Tensor) -> torch.fx.GraphModule:
     """Return a network in evaluation mode as the graph that torchao works on, for batches of any size up to 2^16."""
-    require_module("model", model)
-    batch = torch.export.Dim("batch", min=1, max=2**16)
-    try:
-        exported = torch.export.export(copy.deepcopy(model).eval(), (_two_like(example),), dynamic_shapes=({0: batch},))
-    except Exception as error:  # tracing runs the network's own code
-        raise ExportError(f"{type(model).__name__} cannot be exported: {error}") from error
-    return exported.module()
+    return _traced(require_permanent("model", model), example, what="exported", largest=2**16).module()
 
 
 # --- batch norms folded away ------------------------------------------------------------------------------------------
@@ -439,12 +467,13 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     Raises:
         ExportError: the network cannot be traced by `torch.fx`.
     """
-    folded = copy.deepcopy(require_module("model", model))
+    folded = copy.deepcopy(require_permanent("model", model))
     try:
         with evaluating(folded):
             graph = torch.fx.symbolic_trace(folded).graph
     except Exception as error:  # tracing runs the network's own code
-        raise ExportError(f"{type(model).__name__} cannot be traced, so its layers are not known: {error}") from error
+        reason = _cause(error)
+        raise ExportError(f"{type(model).__name__} cannot be traced, so its layers are not known: {reason}") from error
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     for node in graph.nodes:
         front = node.args[0] if node.op == "call_module" and node.args else None
@@ -453,7 +482,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         layer = folded.get_submodule(front.target)
         norm = folded.get_submodule(node.target)
         once = calls.count(front.target) == calls.count(node.target) == 1
-        if once and isinstance(norm, _NORMS) and isinstance(layer, _FOLDABLE) and norm.track_running_stats:
+        foldable = isinstance(layer, _FOLDABLE) and not parametrize.is_parametrized(layer)
+        if once and foldable and isinstance(norm, _NORMS) and norm.track_running_stats:
             # for linear layers too: fuse_linear_bn_weights fails without gamma and beta
             layer.weight, layer.bias = fuse_conv_bn_weights(
                 layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias

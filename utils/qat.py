@@ -6,6 +6,7 @@ holds the ranges still, and `convert` makes the network that stores packed integ
 """
 
 import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +15,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.bit_packing import pack, unpack
-from utils.input_validation import require_module, require_tensor
-from utils.models import evaluating
+from utils.input_validation import require_module, require_permanent, require_tensor
+from utils.models import evaluating, matrices, replace_everywhere
 from utils.onnx_export import export_onnx, exported_graph, quiet
 from utils.quantization import SMALLEST_SCALE, binary, integer_range, parameters_for, parameters_from_range
+
+LARGEST_BIAS = 2**30
+"""Of a bias in steps of its layer's sums, so that bias and sums together stay within 32 bits."""
+
+LARGEST_PAIR = 2**15 - 1
+"""Of the sum of two products in 16 bits, where kernels without VNNI add them up."""
 
 # --- the straight-through estimator -----------------------------------------------------------------------------------
 
@@ -166,15 +173,21 @@ class LearnedScale(Quantizer):
 
     Args:
         bits: from 1 to 8.
-        channels: of a weight, which is signed and has a scale for each; None for an activation, unsigned with one.
+        channels: of a weight, which is signed and has a scale for each; None for an activation, which has one.
+        signed: whether an activation may be negative, such as a normalised image or what a GELU gives.
     """
 
-    def __init__(self, bits: int, channels: int | None = None):
-        super().__init__(bits, signed=channels is not None)
+    def __init__(self, bits: int, channels: int | None = None, *, signed: bool = False):
+        super().__init__(bits, signed=signed or channels is not None)
         self.log_scale = nn.Parameter(torch.zeros(() if channels is None else channels))
 
     def observe(self, x: torch.Tensor) -> None:
-        """Start from the scale with the smallest mean squared error over `x`."""
+        """Start from the scale with the smallest mean squared error over `x`; unsigned, it refuses what is negative."""
+        if self.qmin == 0 and bool((x < 0).any()):
+            raise ValueError(
+                f"values down to {x.min().item():g} would be clipped at 0; take LearnedScale({self.bits}, signed=True) "
+                f"or MovingAverageRange({self.bits})"
+            )
         rows = x.detach().reshape(self.log_scale.numel(), -1)
         best = smallest_error_scale(rows, qmin=self.qmin, qmax=self.qmax)
         self.log_scale.data.copy_(best.log().view_as(self.log_scale))
@@ -228,7 +241,7 @@ class TernaryWeight(Quantizer):
         rows = x.detach().flatten(1).abs()
         kept = self.integers(x).flatten(1) != 0
         scale = (rows * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
-        return _by_channel(_positive(scale), x), 0
+        return _by_channel(scale.clamp(min=SMALLEST_SCALE), x), 0
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.detach().flatten(1).abs()
@@ -255,7 +268,8 @@ class BinaryWeight(Quantizer):
 
     def steps(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
         scale = binary(x).scale
-        return (_positive(scale) if self.scaled else torch.ones_like(scale)), 0
+        # the smallest scale and not 1 for a channel of zeros, whose integers are +1 all the same
+        return (scale.clamp(min=SMALLEST_SCALE) if self.scaled else torch.ones_like(scale)), 0
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         return binary(x).codes.int()
@@ -324,8 +338,9 @@ class FakeQuantizedLinear(nn.Linear):
         self.input_quantizer = input_quantizer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rounded = self.weight_quantizer(self.weight)
-        return F.linear(self.input_quantizer(x), rounded, rounded_bias(self))
+        x = self.input_quantizer(x)  # first: its range may move, and the bias is rounded to it
+        weight, bias = rounded_parameters(self)
+        return F.linear(x, weight, bias)
 
 
 class FakeQuantizedConv2d(nn.Conv2d):
@@ -339,23 +354,77 @@ class FakeQuantizedConv2d(nn.Conv2d):
         self.input_quantizer = input_quantizer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        rounded = self.weight_quantizer(self.weight)
-        return F.conv2d(self.input_quantizer(x), rounded, rounded_bias(self), **_placement(self))
+        x = self.input_quantizer(x)
+        weight, bias = rounded_parameters(self)
+        return F.conv2d(x, weight, bias, **_placement(self))
 
 
-def rounded_bias(layer: FakeQuantizedLinear | FakeQuantizedConv2d) -> torch.Tensor | None:
-    """Return the layer's bias in whole multiples of S_input S_weight, the scale of its integer sums, straight through.
+FakeQuantizedLayer = FakeQuantizedLinear | FakeQuantizedConv2d
+
+
+def rounded_parameters(layer: FakeQuantizedLayer) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the layer's weight in steps of its scale, and its bias in steps of S_input S_weight, straight through.
 
     In the integer layer the bias is one more int32 term of the sum (Jacob et al., 2018, section 2.4). At few bits the
-    multiples are so far apart that a simulation with the exact bias would answer otherwise than the integers.
+    steps are so far apart that a simulation with the exact bias would answer otherwise than the integers.
     """
+    rounded = layer.weight_quantizer(layer.weight)
+    input_scale = _input_scale(layer)
+    if input_scale is None:
+        return rounded, layer.bias
+    weight_scale = layer.weight_quantizer.steps(layer.weight)[0].detach().flatten()
+    with torch.no_grad():
+        unfit = _unfit_channels(layer, input_scale, weight_scale, rounded)
+        if unfit.any():
+            integers, weight_scale = _raised(layer, input_scale, weight_scale, unfit)
+            raised = integers * _by_channel(weight_scale, integers)
+    if unfit.any():
+        rounded = torch.where(_by_channel(unfit, rounded), straight_through(layer.weight, raised), rounded)
+    if layer.bias is None:
+        return rounded, None
+    scale = input_scale * weight_scale
+    return rounded, straight_through(layer.bias, (layer.bias / scale).round() * scale)
+
+
+def _input_scale(layer: FakeQuantizedLayer) -> torch.Tensor | None:
+    """Return the one scale of the layer's input; None where the input stays float."""
     quantizer = layer.input_quantizer
-    if layer.bias is None or not isinstance(quantizer, Quantizer) or quantizer.bypassed:
-        return layer.bias
-    input_scale = quantizer.steps(layer.weight)[0]  # an input's scale does not depend on the tensor that asks
-    weight_scale = layer.weight_quantizer.steps(layer.weight)[0].flatten()
-    scale = (input_scale * weight_scale).detach()
-    return straight_through(layer.bias, (layer.bias / scale).round() * scale)
+    if not isinstance(quantizer, Quantizer) or quantizer.bypassed:
+        return None
+    scale = quantizer.steps(layer.weight)[0].detach()  # an input's scale does not depend on the tensor that asks
+    if scale.numel() != 1:
+        raise ValueError(f"an input needs one scale, its quantizer has {scale.numel()}; give it no channels")
+    return scale.reshape(())
+
+
+def _unfit_channels(
+    layer: FakeQuantizedLayer, input_scale: torch.Tensor, weight_scale: torch.Tensor, rounded: torch.Tensor
+) -> torch.Tensor:
+    """Tell for each channel whether its scale is unfit for its bias: too small for 32 bits, or of no weight at all.
+
+    A bias beside tiny weights would have more steps than int32 can count. And where all weights are zero any scale
+    serves the weights, so that the bias may choose.
+    """
+    return (weight_scale < _least_scale(layer, input_scale)) | ~rounded.flatten(1).any(dim=1)
+
+
+def _least_scale(layer: FakeQuantizedLayer, input_scale: torch.Tensor) -> torch.Tensor:
+    """Return for each channel the scale of the weight at which the bias has `LARGEST_BIAS` steps."""
+    bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias.detach().abs()
+    return (bias / LARGEST_BIAS).clamp(min=SMALLEST_SCALE) / input_scale
+
+
+def _raised(
+    layer: FakeQuantizedLayer, input_scale: torch.Tensor, weight_scale: torch.Tensor, unfit: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weight's integers and scales with those of the unfit channels at their least scale instead."""
+    quantizer = layer.weight_quantizer
+    integers = quantizer.integers(layer.weight)
+    scale = torch.where(unfit, _least_scale(layer, input_scale), weight_scale)
+    if quantizer.bits > 1:  # one bit has no zero: the signs stay
+        again = (layer.weight / _by_channel(scale, integers)).round().clamp(quantizer.qmin, quantizer.qmax).int()
+        integers = torch.where(_by_channel(unfit, integers), again, integers)
+    return integers, scale
 
 
 def _placement(layer: nn.Conv2d) -> dict[str, object]:
@@ -379,7 +448,7 @@ def prepare(
 
     Returns:
         the copy, in evaluation mode, its weights still float. The quantizers of the weights have seen them; those of
-        the activations have seen nothing yet: see `calibrate`.
+        the activations have seen nothing yet: see `calibrate`. Of weights that stay float a warning gives the names.
 
     >>> prepare(nn.Sequential(nn.Linear(2, 3)), weight=TernaryWeight, activation=None)
     Sequential(
@@ -390,10 +459,21 @@ def prepare(
       )
     )
     """
-    prepared = copy.deepcopy(require_module("model", model))
+    prepared = copy.deepcopy(require_permanent("model", model))
     layers = [(name, layer) for name, layer in prepared.named_modules() if type(layer) in FAKE_QUANTIZED and name]
     if not layers:
         raise ValueError(f"there is no nn.Linear or nn.Conv2d inside this {type(model).__name__} to prepare")
+    in_float = [
+        f"{name}.{own}"
+        for name, module in prepared.named_modules()
+        for own in matrices(module)
+        if type(module) not in FAKE_QUANTIZED and name
+    ]
+    if in_float:
+        warnings.warn(
+            f"only nn.Linear and nn.Conv2d themselves are quantized; these weights stay float: {', '.join(in_float)}",
+            stacklevel=2,
+        )
     for name, layer in layers:
         if getattr(layer, "padding_mode", "zeros") != "zeros":
             raise ValueError(f"{name} pads with {layer.padding_mode!r}; only padding with zeros can be quantized")
@@ -401,7 +481,7 @@ def prepare(
         weight_quantizer.observe(layer.weight)
         input_quantizer = nn.Identity() if activation is None else activation()
         replacement = FAKE_QUANTIZED[type(layer)](layer, weight_quantizer, input_quantizer)
-        prepared.set_submodule(name, replacement.to(layer.weight.device))
+        replace_everywhere(prepared, layer, replacement.to(layer.weight.device))
     return prepared.eval()
 
 
@@ -431,10 +511,10 @@ def calibrate(model: nn.Module, images: torch.Tensor) -> None:
     """
     layers = fake_quantized_layers(model)
     require_tensor("images", images)
-    inputs: dict[str, torch.Tensor] = {}
+    inputs: dict[str, list[torch.Tensor]] = {}
     in_float = quantizers(model)
-    hooks = [
-        layer.register_forward_pre_hook(lambda _layer, arguments, name=name: inputs.update({name: arguments[0]}))
+    hooks = [  # a layer may be called more than once
+        layer.register_forward_pre_hook(lambda _, given, name=name: inputs.setdefault(name, []).append(given[0]))
         for name, layer in layers.items()
     ]
     for quantizer in in_float:
@@ -447,9 +527,13 @@ def calibrate(model: nn.Module, images: torch.Tensor) -> None:
             hook.remove()
         for quantizer in in_float:
             quantizer.bypassed = False
-    for name, x in inputs.items():
+    for name, seen in inputs.items():
         if isinstance(layers[name].input_quantizer, Quantizer):
-            layers[name].input_quantizer.observe(x)
+            x = seen[0] if len(seen) == 1 else torch.cat([each.flatten() for each in seen])
+            try:
+                layers[name].input_quantizer.observe(x)
+            except ValueError as error:
+                raise ValueError(f"the inputs of {name}: {error}") from None
 
 
 def freeze(model: nn.Module, *, frozen: bool = True) -> None:
@@ -482,7 +566,12 @@ class ConvertedLayer(nn.Module):
         self.bits = of_weight.bits
         self.shape = tuple(layer.weight.shape)
         weight_scale = of_weight.steps(layer.weight)[0].detach().flatten()
-        integers = of_weight.integers(layer.weight).cpu()
+        integers = of_weight.integers(layer.weight)
+        input_scale = _input_scale(layer)
+        if input_scale is not None:
+            unfit = _unfit_channels(layer, input_scale, weight_scale, integers)
+            integers, weight_scale = _raised(layer, input_scale, weight_scale, unfit)
+        integers = integers.cpu()
         self.register_buffer("packed", pack((integers + 1) // 2 if self.bits == 1 else integers, self.bits))
         self.register_buffer("weight_scale", weight_scale.clone())
         self.register_buffer("input_scale", None)
@@ -490,9 +579,9 @@ class ConvertedLayer(nn.Module):
         bias = torch.zeros_like(weight_scale) if layer.bias is None else layer.bias.detach().clone()
         if isinstance(of_input, Quantizer):
             self.input_qmin, self.input_qmax = of_input.qmin, of_input.qmax
-            scale, zero_point = of_input.steps(layer.weight)
-            self.input_scale = scale.detach().clone()
-            self.input_zero_point = torch.as_tensor(zero_point, dtype=torch.int32, device=scale.device)
+            zero_point = of_input.steps(layer.weight)[1]
+            self.input_scale = input_scale.clone()
+            self.input_zero_point = torch.as_tensor(zero_point, dtype=torch.int32, device=input_scale.device)
             bias = (bias / (self.input_scale * weight_scale)).round().int()
         self.register_buffer("bias", bias)
 
@@ -533,24 +622,34 @@ def convert(model: nn.Module) -> nn.Module:
     [[1, 1], [1, 1], [1, 1]]
     """
     converted = copy.deepcopy(model)
-    for name, layer in fake_quantized_layers(converted).items():
-        converted.set_submodule(name, ConvertedLayer(layer))
+    for layer in fake_quantized_layers(converted).values():
+        replace_everywhere(converted, layer, ConvertedLayer(layer))
     return converted.eval()
 
 
 class _QdqLayer(nn.Module):
-    """A converted layer as a file describes it: integers, their scales, where to round. PyTorch cannot run it."""
+    """A converted layer as a file describes it: integers, their scales, where to round. PyTorch cannot run it.
+
+    The input's integers are unsigned: signed ones are moved up by -qmin, and their zero point with them.
+    """
+
+    runs_in_onnx_only = True
 
     def __init__(self, layer: ConvertedLayer):
         super().__init__()
         self.layer = layer
         channels = len(layer.weight_scale)
+        steps = layer.input_qmax - layer.input_qmin
         self.largest = None
-        if layer.input_qmax < 255:  # QuantizeLinear itself stops at 255 only
+        if steps < 255:  # QuantizeLinear itself stops at 255 only
             self.largest = float(layer.input_scale * (layer.input_qmax - layer.input_zero_point))
-        self.register_buffer("weight", layer.weight_integers().to(torch.int8))
-        self.register_buffer("weight_zero_point", torch.zeros(channels, dtype=torch.int8))
-        self.register_buffer("input_zero_point", layer.input_zero_point.to(torch.uint8))
+        weight = layer.weight_integers()
+        # ONNX Runtime sums up in 32 bits at once, but more slowly, where the weight is unsigned too
+        moved = 128 if _may_saturate(weight, steps) else 0
+        dtype = torch.uint8 if moved else torch.int8
+        self.register_buffer("weight", (weight + moved).to(dtype))
+        self.register_buffer("weight_zero_point", torch.full((channels,), moved, dtype=dtype))
+        self.register_buffer("input_zero_point", (layer.input_zero_point - layer.input_qmin).to(torch.uint8))
         self.register_buffer("bias_scale", layer.input_scale * layer.weight_scale)
         self.register_buffer("bias_zero_point", torch.zeros(channels, dtype=torch.int32))
 
@@ -567,6 +666,15 @@ class _QdqLayer(nn.Module):
         return F.conv2d(x, weight, bias, **layer.placement)
 
 
+def _may_saturate(weight: torch.Tensor, largest_input: int) -> bool:
+    """Tell whether two products of one output, of a weight and an input up to `largest_input`, may exceed 16 bits."""
+    rows = weight.flatten(1)
+    pair = min(2, rows.shape[1])
+    highest = rows.topk(pair, dim=1).values.clamp(min=0).sum(dim=1)
+    lowest = (-rows).topk(pair, dim=1).values.clamp(min=0).sum(dim=1)
+    return bool((torch.maximum(highest, lowest) * largest_input > LARGEST_PAIR).any())
+
+
 def _onnx(operator: str, *inputs: torch.Tensor, dtype: torch.dtype = torch.float32, **attributes: int) -> torch.Tensor:
     """Insert an ONNX operator that PyTorch does not have; its output has the shape of its first input."""
     return torch.onnx.ops.symbolic(operator, inputs, attrs=attributes, dtype=dtype, shape=inputs[0].shape, version=19)
@@ -575,7 +683,10 @@ def _onnx(operator: str, *inputs: torch.Tensor, dtype: torch.dtype = torch.float
 def export_quantized(model: nn.Module, example: torch.Tensor, path: str | Path) -> Path:
     """Write a converted network to an ONNX file with int8 weights, int32 biases and QuantizeLinear pairs (QDQ).
 
-    Each weight takes a whole byte in this file, whatever its bits.
+    Each weight takes a whole byte in this file, whatever its bits. The file answers as the network does on every
+    processor. Kernels without VNNI add two products in 16 bits, which weights of 8 bits and inputs of 8 can exceed: a
+    layer with such weights is written with unsigned ones, -128 moved to 0, for which ONNX Runtime has slower kernels
+    that do not. With 7 bits, `WeightRange(7, channels)`, no layer needs that.
 
     Args:
         model: what `convert` returned, with quantized inputs in every layer.
@@ -588,7 +699,7 @@ def export_quantized(model: nn.Module, example: torch.Tensor, path: str | Path) 
     for name, layer in layers.items():
         if layer.input_scale is None:
             raise ValueError(f"{name} takes float inputs; give prepare an activation quantizer")
-        described.set_submodule(name, _QdqLayer(layer))
+        replace_everywhere(described, layer, _QdqLayer(layer))
     return export_onnx(described, example, path)
 
 
