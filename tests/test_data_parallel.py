@@ -24,13 +24,17 @@ from utils.models import LiteNetMLP
 # --- shards and gradients --------------------------------------------------------------------------------------------
 
 
-@given(count=st.integers(0, 50), n=st.integers(1, 12))
-def test_shards_cover_a_batch_once_and_differ_by_one_at_most(count, n):
+@given(more=st.integers(0, 50), n=st.integers(1, 12))
+def test_shards_cover_a_batch_once_and_differ_by_one_at_most(more, n):
+    count = n + more
     shards = [data_parallel.shard(torch.arange(count), i, n) for i in range(n)]
     assert torch.equal(torch.cat(shards), torch.arange(count))
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
     with pytest.raises(ValueError, match=f"process_rank must be below world_size, {n}, got {n}"):
         data_parallel.shard(torch.arange(count), n, n)
+    for few in range(min(n, 3)):
+        with pytest.raises(ValueError, match=f"{few} examples are too few for {n} workers"):
+            data_parallel.shard(torch.arange(few), 0, n)
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5), seed=st.integers(0, 99))
@@ -182,8 +186,8 @@ ALL_THREE = """
 BATCH_NORM = """
     import torch
     torch.manual_seed(0)
-    images = torch.randn(8, 3, 4, 4, dtype=torch.float64, device=worker.device)
-    weights = torch.randn(8, 3, 4, 4, dtype=torch.float64, device=worker.device)
+    images = torch.randn(7, 3, 4, 4, dtype=torch.float64, device=worker.device)
+    weights = torch.randn(7, 3, 4, 4, dtype=torch.float64, device=worker.device)
     ours = data_parallel.SynchronizedBatchNorm2d(3).double().to(worker.device)
     one = torch.nn.BatchNorm2d(3).double().to(worker.device)
     x = images.clone().requires_grad_()
@@ -198,6 +202,48 @@ BATCH_NORM = """
         (z, share(y)), (mine.grad, share(x.grad)), (total, one.weight.grad),
         (ours.running_mean, one.running_mean), (ours.running_var, one.running_var),
         (ours.eval()(mine), share(one.eval()(x)))]])
+"""
+
+UNEVEN = """
+    import torch
+    from torch.nn import functional as F
+
+    class Skips(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.extra = torch.nn.Linear(4, 3), torch.nn.Linear(3, 3)
+            self.unused = torch.nn.Linear(3, 3)
+        def forward(self, x, skip):
+            y = self.first(x)
+            return y if skip else self.extra(y)
+
+    torch.manual_seed(0)
+    model = Skips().double().to(worker.device)
+    x = torch.randn(5, 4, dtype=torch.float64, device=worker.device)
+    y = torch.randint(0, 3, (5,), device=worker.device)
+    cut = lambda values, rank: data_parallel.shard(values, rank, 2)
+
+    # the oracle: one process, each half of the batch on its way, the mean over the five examples
+    losses = [F.cross_entropy(model(cut(x, r), r == 1), cut(y, r), reduction="sum") for r in (0, 1)]
+    (sum(losses) / 5).backward()
+    wanted = {n: p.grad for n, p in model.named_parameters()}
+
+    rank = worker.process_rank
+    model.zero_grad(set_to_none=True)
+    F.cross_entropy(model(cut(x, rank), rank == 1), cut(y, rank)).backward()
+    data_parallel.average_gradients(model, examples=len(cut(x, rank)))
+    right = [bool(torch.allclose(p.grad, wanted[n])) for n, p in model.named_parameters() if wanted[n] is not None]
+    none = all(p.grad is None for p in model.unused.parameters())
+
+    said = []
+    norm = data_parallel.SynchronizedBatchNorm2d(3).double().to(worker.device)
+    for refused in (lambda: data_parallel.average_gradients(model, examples=rank),
+                    lambda: norm(torch.ones(rank, 3, 2, 2, dtype=torch.float64, device=worker.device))):
+        try:
+            refused()
+        except ValueError as error:
+            said.append(str(error)[:26])
+    data_parallel.report([right, none, said])
 """
 
 FAIL = """
@@ -266,6 +312,12 @@ def test_a_worker_whose_work_is_done_cannot_fail_any_more(script, tmp_path):
 @pytest.mark.slow
 def test_synchronized_batch_norm_is_batch_norm_over_all_workers(script, tmp_path):
     assert launch(script(BATCH_NORM), tmp_path, world_size=2) == [[True] * 6] * 2
+
+
+@pytest.mark.slow
+def test_uneven_shares_and_skipped_layers_give_the_gradient_of_the_batch(script, tmp_path):
+    said = ["1 workers have no examples"] * 2
+    assert launch(script(UNEVEN), tmp_path, world_size=2) == [[[True] * 4, True, said]] * 2
 
 
 @pytest.mark.slow

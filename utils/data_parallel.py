@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -274,11 +274,16 @@ def _end_with_launcher() -> None:
 def shard(values: torch.Tensor, process_rank: int, world_size: int) -> torch.Tensor:
     """Return one worker's share of a batch, a view: consecutive examples, the first shares one longer if need be.
 
+    Where the shares differ the mean of their gradients is not the gradient of the batch, and DDP takes the mean; see
+    `average_gradients`. A batch of fewer examples than workers is refused, as the mean loss of an empty share is NaN.
+
     >>> [shard(torch.arange(5), i, 2).tolist() for i in range(2)]
     [[0, 1, 2], [3, 4]]
     """
     if not 0 <= process_rank < world_size:
         raise ValueError(f"process_rank must be below world_size, {world_size}, got {process_rank}: it counts from 0")
+    if len(values) < world_size:
+        raise ValueError(f"{len(values)} examples are too few for {world_size} workers: each needs one at least")
     return values.tensor_split(world_size)[process_rank]
 
 
@@ -290,15 +295,36 @@ def gradient_vector(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in trained.values()])
 
 
-def average_gradients(model: nn.Module) -> None:
+def average_gradients(model: nn.Module, *, examples: int = 1) -> None:
     """Replace each gradient by its mean over all workers, with one all-reduce for each tensor.
 
-    DDP computes the same, but sends large buckets while the backward pass still runs.
+    Where a worker has no gradient, as its examples skipped the layer, it counts as zero; where none has, all keep none.
+    DDP computes the same for equal shares, but sends large buckets while the backward pass still runs.
+
+    Args:
+        model: after the backward pass.
+        examples: of this worker, by which its gradients are weighted; needed where shares differ.
+
+    Raises a ValueError, on all workers, if one of them has no examples.
     """
-    for parameter in model.parameters():
-        if parameter.grad is not None:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    has = [parameter.grad is not None for parameter in trained]
+    total, empty, *somewhere = _sums_over_workers([examples, examples == 0, *has], like=next(model.parameters()))
+    if empty:
+        raise ValueError(f"{empty:g} workers have no examples: the mean over an empty share is NaN")
+    for parameter, anywhere in zip(trained, somewhere, strict=True):
+        if anywhere:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad *= examples / total
             dist.all_reduce(parameter.grad)
-            parameter.grad /= dist.get_world_size()
+
+
+def _sums_over_workers(numbers: Sequence[float], *, like: torch.Tensor) -> list[float]:
+    """Return the sum over all workers of each of the numbers; one all-reduce where `like` lies."""
+    sums = torch.tensor(numbers, dtype=torch.float64, device=like.device)
+    dist.all_reduce(sums)
+    return sums.tolist()
 
 
 def distance(received: torch.Tensor, expected: torch.Tensor) -> float:
@@ -368,7 +394,7 @@ class _SumOverWorkers(torch.autograd.Function):
 
 
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm with mean and variance over the batches of all workers, which must be equally large.
+    """Batch norm with mean and variance over the batches of all workers, each weighted by its size.
 
     PyTorch's own `SyncBatchNorm` needs GPUs; this one runs anywhere. In evaluation mode it is a plain batch norm.
     """
@@ -377,12 +403,14 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
         """Normalise images of shape (N, channels, height, width)."""
         if not self.training:
             return super().forward(x)
-        workers = dist.get_world_size()
+        count, empty = _sums_over_workers([x.numel() // x.shape[1], x.numel() == 0], like=x)
+        if empty:
+            raise ValueError(f"{empty:g} workers have no examples: there is nothing to normalise")
+        share = x.numel() // x.shape[1] / count
         over = (0, 2, 3)  # every dimension but the channels
-        mean = _SumOverWorkers.apply(x.mean(dim=over)) / workers  # (channels,)
+        mean = _SumOverWorkers.apply(x.mean(dim=over) * share)  # (channels,)
         deviation = x - mean[:, None, None]
-        variance = _SumOverWorkers.apply(deviation.square().mean(dim=over)) / workers
-        count = workers * x.numel() // x.shape[1]
+        variance = _SumOverWorkers.apply(deviation.square().mean(dim=over) * share)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
