@@ -6,7 +6,6 @@ from types import ModuleType
 from utils.recipes import (
     compressed,
     dense,
-    equal_bytes,
     experiment_03_latencies,
     experiment_03_starts,
     experiment_04_repairs,
@@ -26,7 +25,6 @@ from utils.recipes import (
 
 MODULES = (
     dense,
-    equal_bytes,
     narrow,
     gradually_pruned,
     low_rank,
