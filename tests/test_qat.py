@@ -14,7 +14,7 @@ from utils import qat
 from utils.datasets import Examples
 from utils.integer_layers import IntegerLinear
 from utils.models import LeNet300100, LiteNetCNN, LiteNetMLP
-from utils.onnx_export import OnnxModel
+from utils.onnx_export import OnnxModel, export_onnx
 from utils.qat import (
     BinaryWeight,
     ConvertedLayer,
@@ -500,3 +500,9 @@ def test_a_bias_is_rounded_to_the_range_that_has_just_moved():
     moved = prepared(x)
     prepared.eval()
     assert torch.equal(moved, prepared(x))
+
+
+def test_a_prepared_network_can_still_be_traced(tmp_path):
+    model, images = small(), torch.rand(5, 1, 28, 28)
+    file = OnnxModel(export_onnx(model, images, tmp_path / "prepared.onnx"))
+    assert torch.allclose(file(images), logits(model, images), atol=1e-4)

@@ -101,20 +101,21 @@ def _cause(error: BaseException) -> str:
     """Say in one line why a network cannot be traced: what was raised first, and by which line of the network."""
     while error.__cause__ or (error.__context__ and not error.__suppress_context__):
         error = error.__cause__ or error.__context__
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     lines = str(error).strip().splitlines()
     reason = lines[0] if lines else type(error).__name__
     if "data-dependent" in reason:
         reason = "what it computes depends on the values in a tensor, by an if, an int() or a float()"
     elif "Constraints violated" in reason:
         reason = "it holds for one batch size only; take the size from x.shape[0], not from len(x), int() or a loop"
-    elif isinstance(error, OSError):
-        reason = error.strerror or reason
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _in_a_library(frame.filename)]
     return f"{reason} (in {own[-1].name}: {own[-1].line})" if own and own[-1].line else reason
 
 
 def _in_a_library(filename: str) -> bool:
-    return "site-packages" in filename or filename.startswith("<") or Path(filename).parent == Path(__file__).parent
+    libraries = sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]
+    return filename.startswith((*libraries, "<")) or Path(filename).parent == Path(__file__).parent
 
 
 def _without_notes(network: "onnx.ModelProto") -> bytes:

@@ -375,10 +375,11 @@ def rounded_parameters(layer: FakeQuantizedLayer) -> tuple[torch.Tensor, torch.T
     weight_scale = layer.weight_quantizer.steps(layer.weight)[0].detach().flatten()
     with torch.no_grad():
         unfit = _unfit_channels(layer, input_scale, weight_scale, rounded)
-        if unfit.any():
+        some_unfit = torch.compiler.is_compiling() or bool(unfit.any())  # a trace must not ask
+        if some_unfit:
             integers, weight_scale = _raised(layer, input_scale, weight_scale, unfit)
             raised = integers * _by_channel(weight_scale, integers)
-    if unfit.any():
+    if some_unfit:
         rounded = torch.where(_by_channel(unfit, rounded), straight_through(layer.weight, raised), rounded)
     if layer.bias is None:
         return rounded, None
