@@ -16,18 +16,40 @@ IN_NOTEBOOK = [
         "wanted = moment[kept][:, kept] @ weight[row, kept]",
         "the step of OBS is the least-squares repair",
     ),
-    # the prices leave the weights out
+    # rounds in name only: nothing is priced again
     (
-        "scores[row, kept] = current[row, kept].square() / diagonal",
-        "scores[row, kept] = diagonal",
-        "OBS in rounds loses less than",
+        "prices = price(current, mask, moment)",
+        "prices = price(weight, torch.ones_like(mask), moment)",
+        "repaired in rounds, Wanda and OBS lose less than",
+    ),
+    # the prices leave the weights out
+    ("return weight.square() / diagonal", "return diagonal", "utils.surgeon prunes and repairs"),
+    # a criterion that keeps more weights than the others
+    (
+        "mask_by_score(-score, sparsity)",
+        "mask_by_score(-score, 0.9)",
+        "all nine criteria keep 23,400, 3,000 and 100 weights",
     ),
     # no correction for the number of comparisons
     ("level / (len(p_values) - place)", "level", "of tables of eight equal pairs"),
-    ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five seeds, |t| > 2 is a false alarm"),
+    ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five repetitions, |t| > 2 is a false alarm"),
 ]
 
 IN_LIBRARY = [
+    # the kept weights are asked for their own part of the output only
+    (
+        "utils.surgeon",
+        "wanted = moment[kept] @ weight[row]",
+        "wanted = moment[kept][:, kept] @ weight[row, kept]",
+        "utils.surgeon prunes and repairs",
+    ),
+    # an error that is no longer in per cent
+    (
+        "utils.recipes.experiment_04_repairs",
+        "return 100 * (1 - evaluate(",
+        "return 1 * (1 - evaluate(",
+        "a row of the table, measured again here",
+    ),
     # a score with a sign: what lowers the loss most goes first
     (
         "utils.pruning",
