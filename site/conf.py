@@ -12,7 +12,7 @@ copyright = "2026, the authors; code under MIT, text and figures under CC BY 4.0
 release = _about["version"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["static/**"]
+exclude_patterns = ["static/**", "downloads/**"]
 
 # --- pages ------------------------------------------------------------------------------------------------------------
 
@@ -41,39 +41,27 @@ def _plain_bars(app, what, name, obj, options, lines):
             lines[index] = "".join(part if part.startswith("`") else part.replace("|", r"\|") for part in parts)
 
 
+def _captions_with_a_level(app, pagename, templatename, context, doctree):
+    """Give the captions of the sidebar, which Sphinx marks as headings, the level that a screen reader wants."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", _plain_bars)
+    app.connect("html-page-context", _captions_with_a_level, priority=900)  # after the theme has made the sidebar
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
 
-html_theme = "sphinx_book_theme"
+html_theme = "furo"
 html_title = project
 html_static_path = ["static"]
+html_favicon = "static/mark.svg"
 html_css_files = ["course.css", "katex/katex.min.css"]
 html_math_renderer = "mathjax"  # leaves \(...\) in the page ...
 mathjax_path = "formulas.js"  # ... and this, in MathJax's place, lets KaTeX render it: both come with the site
 html_show_sphinx = False
 html_copy_source = True
 
-REPOSITORY = _about.get("urls", {}).get("Repository", "")
-"""Where the repository lies, from pyproject.toml: the one place that decides whether there are links to launch, to the
-source and to issues."""
-
-html_theme_options = {
-    "use_download_button": True,
-    "use_fullscreen_button": False,
-    "show_toc_level": 2,
-    "home_page_in_toc": True,
-    "show_navbar_depth": 1,
-    "navbar_persistent": [],  # the search stands in the sidebar already
-} | (
-    {
-        "repository_url": REPOSITORY,
-        "use_repository_button": True,
-        "use_issues_button": True,
-        "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"},
-    }
-    if REPOSITORY
-    else {}
-)
+html_theme_options = {"navigation_with_keys": True}

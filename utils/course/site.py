@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def _pages() -> Iterator[tuple[str, bytes]]:
             content = _with_tables(path.read_text(encoding="utf-8")).encode() if page else path.read_bytes()
             yield path.relative_to(SITE).as_posix(), content
     for path in find_notebooks():
-        yield f"notebooks/{path.name}", path.read_bytes()
+        yield f"downloads/{path.name}", path.read_bytes()
+        yield f"notebooks/{path.name}", _with_links(path)
         solution = path.parent / "solutions" / path.name
         if solution.is_file():
             yield f"notebooks/solutions/{path.name}", _folded(solution)
@@ -113,6 +115,39 @@ def _with_tables(text: str) -> str:
     head = "| notebook | the question it answers | theory |\n|---|---|---|\n"
     text = text.replace("<!-- notebooks -->", head + notebooks)
     return text.replace("<!-- modules -->", "\n".join(f"reference/{module}" for module in modules()))
+
+
+def _with_links(path: Path) -> bytes:
+    """Return a notebook with a line under its title that offers it for download, and in the cloud if that is set up."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    links = [f"{{download}}`Download this notebook </downloads/{path.name}>`"]
+    links += [f"[{name}]({address})" for name, address in launch_addresses(path.stem, repository()).items()]
+    title, *rest = "".join(notebook["cells"][0]["source"]).split("\n")
+    notebook["cells"][0]["source"] = "\n".join([title, "", " · ".join(links), "", *rest])
+    return (json.dumps(notebook, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def repository() -> str:
+    """Return the repository's address from pyproject.toml, or nothing: the one place that decides about such links."""
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return about.get("urls", {}).get("Repository", "")
+
+
+def launch_addresses(stem: str, address: str) -> dict[str, str]:
+    """Return where a notebook of a repository on GitHub can be run in the cloud, by the name of the service.
+
+    >>> launch_addresses("00_start_here", "https://github.com/someone/course")["Open in Colab"]
+    'https://colab.research.google.com/github/someone/course/blob/main/notebooks/00_start_here.ipynb'
+    >>> launch_addresses("00_start_here", "")
+    {}
+    """
+    if not address:
+        return {}
+    place = address.removeprefix("https://github.com/").rstrip("/")
+    return {
+        "Open in Colab": f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{stem}.ipynb",
+        "Open in Binder": f"https://mybinder.org/v2/gh/{place}/main?urlpath=lab/tree/notebooks/{stem}.ipynb",
+    }
 
 
 def _folded(path: Path) -> bytes:

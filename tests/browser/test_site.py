@@ -1,0 +1,163 @@
+"""The website in a real browser: every page loads whole, from its own host alone, and can be read by everyone.
+
+These tests need `make site`, and Chromium of the system; `make test` builds the site first. Without a browser they are
+skipped, and pytest's summary says so.
+"""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import threading
+
+import pytest
+
+from utils.files import ROOT
+
+PAGES = ROOT / "build" / "site" / "html"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the browser's driver is missing: make site installs it")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="make site installs it")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium: apt-get install chromium"),
+    pytest.mark.skipif(not (PAGES / "index.html").is_file(), reason="the site is not built: make site"),
+]
+
+ALL = sorted(path.relative_to(PAGES).as_posix() for path in PAGES.rglob("*.html") if "_static" not in path.parts)
+NOTEBOOKS = [page for page in ALL if re.fullmatch(r"notebooks/(solutions/)?\d\d_\w+\.html", page)]
+
+MEGABYTE = 1e6
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def address():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=PAGES))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """A function that opens a page of the site and returns it; what went wrong on the way is kept in `page.faults`."""
+    contexts = []
+
+    def visit(path, *, width=1300, color_scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=color_scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults, page.received = [], 0
+
+        def answered(response):
+            page.received += int(response.headers.get("content-length", 0))
+            if response.status >= 400:
+                page.faults.append(f"{response.status}: {response.url}")
+
+        page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("response", answered)
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((address, "data:", "blob:")) else page.faults.append(request.url)
+            ),
+        )
+        page.goto(f"{address}/{path}", wait_until="load")
+        if page.locator(".math").count():
+            page.wait_for_selector("html[data-formulas=rendered]", timeout=10_000)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_a_page_loads_whole_and_everyone_can_read_it(visit, path):
+    page = visit(path)
+    assert page.faults == []
+    assert page.received < 3 * MEGABYTE
+    assert page.locator("article h1").count() == 1
+    assert page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)") == []
+    assert page.locator(".katex-error").count() == 0
+    results = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_each_stored_output_is_on_the_page(visit, path):
+    stored = json.loads((ROOT / path.replace(".html", ".ipynb")).read_text(encoding="utf-8"))
+    outputs = [output for cell in stored["cells"] for output in cell.get("outputs", [])]
+    figures = sum("image/png" in output.get("data", {}) for output in outputs)
+    page = visit(path)
+    assert page.locator(".cell_output img").count() == figures
+    shown = page.locator("article").inner_text()
+    claims = [line for o in outputs for line in "".join(o.get("text", "")).splitlines() if line.startswith("✓")]
+    assert [claim for claim in claims if " ".join(claim.split()) not in " ".join(shown.split())] == []
+
+
+@pytest.mark.parametrize(
+    "path", ["index.html", *NOTEBOOKS[::4], "lessons/06_svd_compression.html", "reference/qat.html"]
+)
+def test_a_telephone_does_not_scroll_sideways(visit, path):
+    page = visit(path, width=375)
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 375
+
+
+def test_links_lead_to_pages_that_exist(visit):
+    for path in ALL:
+        text = (PAGES / path).read_text(encoding="utf-8")
+        for target in re.findall(r'<a [^>]*href="([^"#?]+)', text):
+            if not re.match(r"[a-z]+:", target):
+                assert ((PAGES / path).parent / target).exists(), (path, target)
+
+
+def test_the_search_finds_a_lesson(visit):
+    page = visit("search.html?q=int8")
+    page.wait_for_selector("#search-results li a")
+    found = page.locator("#search-results li a").all_inner_texts()
+    assert any(text.startswith("09 Post-training quantization") for text in found)
+
+
+def test_the_lesson_on_int8_is_two_clicks_away(visit):
+    page = visit("index.html")
+    page.locator("article a[href='lessons/09_post_training_quantization.html']").click()
+    assert page.locator("article h1").inner_text().startswith("09 Post-training quantization")
+
+
+def test_the_page_turns_dark(visit):
+    page = visit("index.html", color_scheme="dark")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert max(map(int, re.findall(r"\d+", dark)[:3])) < 80
+
+
+def test_a_solution_is_shown_only_when_asked_for(visit):
+    page = visit("notebooks/solutions/03_structured_pruning.html")
+    fold = page.locator("details.hide.above-input").first
+    assert not fold.locator("pre").first.is_visible()
+    fold.locator("summary").click()
+    assert fold.locator("pre").first.is_visible()
+
+
+def test_the_site_is_small():
+    assert sum(path.stat().st_size for path in PAGES.rglob("*") if path.is_file()) < 60 * MEGABYTE
