@@ -415,3 +415,44 @@ def test_random_shifts_draw_as_the_shipped_networks_saw_them(distance):
         wanted[ways == way] = padded[ways == way, :, top : top + 6, left : left + 7]
     assert torch.equal(random_shifts(images, distance, torch.Generator().manual_seed(3)), wanted)
     assert torch.equal(images, before)
+
+
+# --- a batch norm that is frozen --------------------------------------------------------------------------------------
+
+
+def normed():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.BatchNorm1d(8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+
+
+def test_a_batch_norm_that_is_frozen_stays_frozen_while_the_rest_is_trained():
+    torch.manual_seed(0)
+    split, model = Examples(torch.rand(30, 1, 10, 10), torch.randint(10, (30,))), normed().train()
+    model[2].eval()
+    before = copy.deepcopy(model.state_dict())
+    fit(model, split, Recipe(epochs=2, batch_size=10), validation=split)
+    assert torch.equal(model[2].running_mean, before["2.running_mean"])
+    assert torch.equal(model[2].running_var, before["2.running_var"])
+    assert not torch.equal(model[3].running_mean, before["3.running_mean"])
+    assert not torch.equal(model[1].weight, before["1.weight"])
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_network_in_evaluation_mode_is_trained_whole():
+    torch.manual_seed(0)
+    split, model = Examples(torch.rand(30, 1, 10, 10), torch.randint(10, (30,))), normed().eval()
+    fit(model, split, Recipe(epochs=1, batch_size=10))
+    assert (model[2].running_mean != 0).all()
+
+
+def test_a_teacher_is_asked_in_evaluation_mode_and_keeps_its_own():
+    teacher, images, labels = normed().train(), torch.rand(6, 1, 10, 10), torch.zeros(6, dtype=torch.long)
+    teacher[2].eval()
+    before = copy.deepcopy(teacher.state_dict())
+    value = distillation(teacher, teacher_share=1.0)(teacher.eval(), images, labels)
+    teacher.train()[2].eval()
+    loss = distillation(teacher, teacher_share=1.0)(copy.deepcopy(teacher).eval(), images, labels)
+    assert loss == value
+    assert abs(loss.item()) < 1e-6  # the student is the teacher
+    assert [module.training for module in teacher] == [True, True, False, True, True]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())

@@ -49,19 +49,19 @@ def distillation(teacher: nn.Module, *, temperature: float = TEMPERATURE, teache
     factor T^2 keeps the gradients of both parts of one size (Hinton, Vinyals and Dean, 2015, section 2).
 
     Args:
-        teacher: a trained network, on the student's device; it is used in evaluation mode and not trained.
+        teacher: a trained network, on the student's device; it is asked in evaluation mode and not trained.
         temperature: by which the logits are divided, above 0.
         teacher_share: from 0, labels only, to 1, teacher only.
 
     Raises `TypeError` or `ValueError` if `teacher` is no network or a number is out of range.
     """
-    require_module("teacher", teacher).eval()
+    require_module("teacher", teacher)
     require_fraction("teacher_share", teacher_share)
     require_positive("temperature", temperature)
 
     def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         student = model(images)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(teacher):
             target = F.softmax(teacher(images) / temperature, dim=1)
         follow = F.kl_div(F.log_softmax(student / temperature, dim=1), target, reduction="batchmean")
         return teacher_share * temperature**2 * follow + (1 - teacher_share) * F.cross_entropy(student, labels)
@@ -210,7 +210,9 @@ def fit(
     earliest if several are equal; without one the last weights stay.
 
     Args:
-        model: the network; the data is moved to where its parameters are.
+        model: the network; the data is moved to where its parameters are. If it comes in training mode with a part in
+            evaluation mode, such as a batch norm that is frozen (`model.train()`, `model.bn.eval()`), that part stays
+            so.
         train: what to learn from; `ShiftedAnswers` go with `loss=follow_answers`.
         recipe: how.
         validation: what to choose the epoch by.
@@ -233,6 +235,7 @@ def fit(
     # What SequentialLR computes of LinearLR and CosineAnnealingLR, as one formula that a notebook can draw. Theirs goes
     # from step to step and differs in the last bits, so the shipped networks could not be trained again.
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rise_then_cosine(step, steps, recipe.warm_up))
+    frozen = [module for module in model.modules() if not module.training] if model.training else []
     history = History()
     best = None
     step = 0
@@ -240,6 +243,8 @@ def fit(
         started = time.perf_counter()
         total = 0.0
         model.train()
+        for module in frozen:
+            module.training = False
         for images, targets in _batches(train, recipe, generator):
             value = loss(model, images, targets)
             if not torch.isfinite(value):
