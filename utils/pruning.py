@@ -17,10 +17,6 @@ from utils.models import evaluating, matrices
 Masks = dict[str, torch.Tensor]
 """A bool mask for each weight, by the weight's name in `model.named_parameters()`; True stays."""
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""The convolutions whose weights are pruned: outputs before inputs, which transposed ones have the other way round."""
-
-
 # --- scores: how much each weight matters ----------------------------------------------------------------------------
 
 
