@@ -16,6 +16,7 @@ from utils.qat import LearnedScale, TernaryWeight
 from utils.recipes import (
     compressed,
     dense,
+    equal_bytes,
     gradually_pruned,
     low_rank,
     low_rank_controls,
@@ -105,6 +106,7 @@ COMPRESSED = CompressionRecipe(
 
 TINY = {
     "dense": (dense, "LiteNetMLP", Recipe(epochs=3, batch_size=50, shift=1)),
+    "equal bytes": (equal_bytes, "LeNet300100-dense-44-14", Recipe(epochs=12, batch_size=20)),
     "narrow": (narrow, "tiny", NARROW),
     "narrow, labels": (narrow, "tiny", replace(NARROW, distilled=False)),
     "narrow from scratch": (narrow_from_scratch, "tiny", "tiny twin"),

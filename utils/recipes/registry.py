@@ -6,6 +6,7 @@ from types import ModuleType
 from utils.recipes import (
     compressed,
     dense,
+    equal_bytes,
     experiment_03_latencies,
     experiment_03_starts,
     experiment_04_repairs,
@@ -25,6 +26,7 @@ from utils.recipes import (
 
 MODULES = (
     dense,
+    equal_bytes,
     narrow,
     gradually_pruned,
     low_rank,
