@@ -7,6 +7,35 @@ IN_NOTEBOOK = [
     ("END = round(0.7 * STEPS)", "END = STEPS - 2", "the three networks of 2 % that we trained here"),
     # the difference the other way round
     ("d, t = one - other,", "d, t = other - one,", "the gradual way is really better than one cut"),
+    # every comparison as if it were the only one
+    ("0.05 / comparisons / 2", "0.05 / 2", "with five seeds |t| must exceed 2.78"),
+    # no cut
+    ("apply_masks(network, pruning.global_magnitude_masks(network, sparsity))", "pass", "at 98 % the cut alone leaves"),
+    # one dense network in place of five
+    (
+        'errors_of("starts", way=w, sparsity=s)',
+        'errors_of("ways", way=w, sparsity=s, epochs=1)',
+        "from five dense networks",
+    ),
+    # one way of pruning for all
+    ('errors_of("ways at a constant rate", way=way)', 'long["gradually"]', "at a constant rate, too, a cut each epoch"),
+    # the rate falls
+    ("with constant_rate(LEARNING_RATE / 2):", "if True:", "a cell of the grid at the constant rate"),
+    (
+        'errors_of("grid at a constant rate", start=a, length=b)',
+        "grid[a, b]",
+        "a cell of the grid at the constant rate",
+    ),
+    # the control goes back, and the ticket does not
+    ("(longer[k, k], longer[0, k])", "(longer[0, k], longer[k, k])", "given its sparse steps back"),
+    # the fixed mask moves
+    ("(fixed, shorter)", "(gradient, shorter)", "for no more multiply-accumulates RigL and SET"),
+    # nothing was pruned
+    (
+        'np.array(test_errors["2-percent"])',
+        'np.full(3, test_errors["dense, as it came"])',
+        "pruning to 2 % really costs",
+    ),
     # half of the layer, at any places
     ("pruning.n_of_m_mask(w.abs())", "pruning.mask_by_score(w.abs(), 0.5)", "after the epoch each group of four"),
 ]
@@ -26,6 +55,8 @@ IN_LIBRARY = [
         'return 1.0 - require_fraction("ratio", ratio) **',
         "the formula 1 - (1 - 0.2)^3 gives",
     ),
+    # a rate that is not held
+    ("utils.training", 'group["lr"] = rate', 'group["held"] = rate', "a cell of the grid at the constant rate"),
     # every round a third of the way later
     (
         "utils.sparse_training",
