@@ -23,7 +23,7 @@ from utils.training import Recipe, constant_rate, evaluate, fit
 
 NAME = "05_controls"
 
-MINUTES = 20
+MINUTES = 28
 
 BATCH_SIZE = 64
 
@@ -137,6 +137,9 @@ def conditions() -> Iterator[dict]:
         for start, length in ((0.0, 0.0), (0.2, 0.0), (0.4, 0.0), (0.6, 0.0), (0.0, 0.6), (0.0, 1.0)):
             case = {"start": start, "length": length, "sparsity": 0.98, "seed": seed}
             yield {"experiment": "grid at a constant rate", **case}
+    for seed in gradually_pruned.SEEDS:
+        for split in ("validation", "test"):
+            yield {"experiment": "patient", "size": "5-percent", "split": split, "seed": seed}
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
