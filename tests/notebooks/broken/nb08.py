@@ -7,6 +7,12 @@ IN_NOTEBOOK = [
     ('"away": 2.0**-22', '"away": 2.0**-40', "beside a half over 100 of 1,000 codes"),
     # a range that stays as it was measured
     ("high = factor * hidden_high", "high = hidden_high", "with 2 bits the best range clips"),
+    # inputs that are all alike
+    ("(moved @ (x.T @ x / len(x)) @ moved.T)", "(moved @ moved.T)", "by hand 0.03 and 0.01"),
+    # every difference is real
+    ("if p > level / (len(p_values) - place):", "if p > 1.0:", "real by Holm's rule"),
+    # the weights' noise under another name
+    ("{kind: noise(ten, kind) for", "{kind: noise(ten, 'weights') for", "at 2 bits the outputs order"),
     # each group with the scale of its neighbour
     ("partial * grid.scale.view(256, 13)", "partial * grid.scale.roll(1).view(256, 13)", "13 integer sums, each times"),
     (
