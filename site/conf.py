@@ -59,6 +59,7 @@ html_title = project
 html_static_path = ["static"]
 html_favicon = "static/mark.svg"
 html_css_files = ["course.css", "katex/katex.min.css"]
+html_js_files = ["course.js"]
 html_math_renderer = "mathjax"  # leaves \(...\) in the page ...
 mathjax_path = "formulas.js"  # ... and this, in MathJax's place, lets KaTeX render it: both come with the site
 html_show_sphinx = False
