@@ -12,7 +12,12 @@ IN_NOTEBOOK = [
     (".round().to(torch.int8)", ".round()", "the file with both is at least 6 times smaller"),
     ("tensors[name] * tensors", "tensors[name].abs() * tensors", "rebuilt from the file, it gives the same answer"),
     ("len(gzip.decompress(zipped))", "len(zipped)", "rounding makes the pruned file"),
-    ("write_small(dense,", "write_small(build('LiteNetMLP'),", "rounding alone brings at least 4.5 times"),
+    (
+        '("dense", dense), ("pruned", pruned)',
+        '("dense", pruned), ("pruned", dense)',
+        "zeros alone bring nothing and gzip",
+    ),
+    ('("8 bits", in_8_bits)', '("8 bits", to_safetensors)', "rounding brings at least 3.9 times alone"),
     ("torch.randperm(weight.numel())", "weight.abs().flatten().argsort()", "with 70 % of the weights"),
     ("ALLOWED_DROP = 0.005", "ALLOWED_DROP = 0.5", "on the test split the small network"),
     (
