@@ -58,14 +58,6 @@ def test_low_rank_factors_are_drawn_to_scale_and_say_what_they_hold():
     assert "together 22,764 numbers" in shown
 
 
-def test_vectors_are_images_on_one_scale():
-    figure = drawings.vectors_as_images({"a": np.eye(4)[:3], "b": -2 * np.eye(4)[:3]}, height=2, width=2)
-    images = [axis.images[0] for axis in figure.axes]
-    assert len(images) == 6
-    assert {image.get_clim() for image in images} == {(-2.0, 2.0)}
-    assert figure.axes[3].get_ylabel() == "b"
-
-
 def test_a_column_times_a_row_has_the_product_beside_the_filter():
     figure = drawings.column_times_row(np.eye(3), np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, -1.0]))
     patches = figure.axes[0].patches

@@ -141,26 +141,6 @@ SIGNED = "PuOr_r"
 """A colour map with white in the middle, orange above and violet below, for values of both signs."""
 
 
-def vectors_as_images(rows: Mapping[str, np.ndarray], *, height: int, width: int) -> Figure:
-    """Draw vectors as images, a row of them for each name, all on one scale: orange above 0, violet below.
-
-    Args:
-        rows: shape (images, height * width) for each name.
-        height, width: of an image.
-    """
-    rows = {name: np.asarray(vectors) for name, vectors in rows.items()}
-    count = len(next(iter(rows.values())))
-    limit = max(float(np.abs(vectors).max()) for vectors in rows.values())
-    figure, axes = new(columns=count, rows=len(rows), height=0.2 + 5.0 / count * len(rows))
-    for line, (name, vectors) in zip(axes, rows.items(), strict=True):
-        for axis, vector in zip(line, vectors, strict=True):
-            axis.imshow(vector.reshape(height, width), cmap=SIGNED, vmin=-limit, vmax=limit)
-            axis.set(xticks=[], yticks=[])
-            axis.grid(visible=False)
-        line[0].set_ylabel(name)
-    return figure
-
-
 def column_times_row(filter_: np.ndarray, column: np.ndarray, row: np.ndarray) -> Figure:
     """Draw a small filter and, beside it, the column and the row whose product stands for it, and that product.
 

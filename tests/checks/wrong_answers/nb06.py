@@ -1,8 +1,11 @@
 """Wrong answers to the exercises of notebook 06."""
 
+from functools import partial
+
 import torch
 
-from utils.low_rank import split_layers
+from utils.datasets import load
+from utils.low_rank import input_moment, split_layers, split_linear
 
 
 def _times(rank, lead):
@@ -32,7 +35,18 @@ def _count(squares, error):
 def _scaled(network):
     for parameter in network.parameters():
         parameter.data.mul_(0.5)
-    return split_layers(network, {"fc1": 29, "fc2": 15})
+    return split_layers(network, {"fc1": 19, "fc2": 10})
+
+
+def _untrained(dense):
+    """Return both layers cut for the data, and no training."""
+    images = load("mnist").train.take(5_000).images.flatten(1)
+    inputs = {"fc1": images, "fc2": dense.fc1(images).relu()}
+    network = dense
+    for name, rank in (("fc1", 19), ("fc2", 10)):
+        split = partial(split_linear, moment=input_moment(inputs[name]))
+        network = split_layers(network, {name: rank}, split=split)
+    return network
 
 
 WRONG_ANSWERS = {
@@ -70,10 +84,11 @@ WRONG_ANSWERS = {
     ],
     "06.3": [
         lambda dense: dense,  # too large
-        lambda dense: split_layers(dense, {"fc1": 29, "fc2": 15}),  # the data not asked
+        lambda dense: split_layers(dense, {"fc1": 19, "fc2": 10}),  # the data not asked
+        _untrained,
         lambda dense: split_layers(dense, {"fc1": 300}),  # larger than the dense network
         _scaled,  # changes what it was given
-        lambda dense: {"fc1": 29, "fc2": 15},
+        lambda dense: {"fc1": 19, "fc2": 10},
         lambda dense: torch.nn.Linear(784, 10),  # takes no images
         lambda dense: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)),
     ],

@@ -3,9 +3,13 @@
 IN_NOTEBOOK = [
     ("rounds=30", "rounds=1", "loop, eigenvectors, PyTorch"),
     # a control that is not shuffled
-    ("weight.flatten()[order]", "weight.flatten()", "chance ends within 3 %"),
+    ("weight.flatten()[order]", "weight.flatten()", "pure chance ends within 3 %"),
     # a second one that is not either
-    ("weight.gather(0, neurons)", "weight", "of the 300 singular values 20 to 50"),
+    ("weight.gather(0, neurons)", "weight", "deflation finds 20 planted terms"),
+    # a residual that is taken for as many free numbers as the matrix
+    ("(rows * columns)).sqrt()", "(m * n)).sqrt()", "deflation finds 20 planted terms"),
+    # only one round
+    ("counts.append(above)", "return [above]", "of the trained values 20 to 50 pass"),
     # one rule may spend twice as much
     ("cost(ranks) + price[n] <= budget", "cost(ranks) + price[n] <= 2 * budget", "in the same budget"),
     # a network that was not trained at rank 21
@@ -17,7 +21,33 @@ IN_NOTEBOOK = [
     # outputs in another order
     ('ayx", kernel, u1', 'ayx", kernel.flip(0), u1', "at full rank all three"),
     # filters that are not shuffled
-    ("kernel.reshape(1000, 25).gather(1, places)", "kernel", "the spatial split misses over 8 points"),
+    ("places = torch.randperm(25, generator=chance)", "places = torch.arange(25)", "the spatial split misses over 8"),
+    # a channel split whose filters are mixed up as well
+    (
+        "kernel.flatten(2)[:, :, places]",
+        "(kernel.flatten(2)[:, :, places] * (1 + places))",
+        "the spatial split misses over 8",
+    ),
+    # the whole moment in place of its diagonal
+    ("moment.diag().diag()", "moment", "the diagonal of C brings most"),
+    # the first layer cut for the weight
+    (
+        'network = cut_by_data(ranks["fc1"])',
+        'network = split_layers(dense, {"fc1": ranks["fc1"]})',
+        "cut for the data, their ranks",
+    ),
+    # an heir that was trained on already
+    (
+        "remove_channels(dense, kept_channels(dense, HIDDEN))",
+        'load_checkpoint("LeNet300100-compared-narrow")',
+        "both cuts end",
+    ),
+    # a checkpoint whose first weight has its full rank
+    ('load_checkpoint("LeNet300100-rank-21")', "copy.deepcopy(dense)", "its first weight has 21 singular values"),
+    # a dense network beside itself
+    ('behind("rank 21", "dense", 2)', 'behind("dense", "dense", 2)', "with each of three seeds"),
+    # the lead of the dense network in place of the low rank's
+    ('behind("narrow", "rank 21", epochs)', 'behind("narrow", "dense", epochs)', "with each seed rank 21 errs less"),
 ]
 
 IN_LIBRARY = [
