@@ -31,11 +31,7 @@ IN_NOTEBOOK = [
     # the fixed mask moves
     ("(fixed, shorter)", "(gradient, shorter)", "for no more multiply-accumulates RigL and SET"),
     # nothing was pruned
-    (
-        'np.array(test_errors["2-percent"])',
-        'np.full(3, test_errors["dense, as it came"])',
-        "pruning to 2 % really costs",
-    ),
+    ("np.array(test_errors[size])", 'np.full(3, test_errors["dense, as it came"])', "pruning to 2 % really costs"),
     # half of the layer, at any places
     ("pruning.n_of_m_mask(w.abs())", "pruning.mask_by_score(w.abs(), 0.5)", "after the epoch each group of four"),
 ]
