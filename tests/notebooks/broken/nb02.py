@@ -9,6 +9,10 @@ IN_NOTEBOOK = [
         "pruning.mask_sparsity(masks),",
         "a control keeps exactly as many weights of each layer",
     ),
+    # the sorting by value and not by magnitude
+    ("[w.detach().abs().flatten() for", "[w.detach().flatten() for", "one threshold for all layers"),
+    # a hook that does nothing
+    ("weights[name].masked_fill_(~mask", "weights[name].clone().masked_fill_(~mask", "with our hook exactly as many"),
     # one layer's curve for all: the plan is then the same in every layer
     (
         "{name: np.minimum.accumulate(a) for name, a in sensitivity.items()}",
