@@ -16,7 +16,7 @@ from utils.training import evaluate
 BUDGET = 106_000
 """Bytes of the challenge's network, at four a number."""
 
-ERROR = 0.02
+ERROR = 0.022
 """Of the challenge's network on validation, at most."""
 
 
