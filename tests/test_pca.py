@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.random_inputs import quick, randn, seeded
-from utils import pca
+from utils import low_rank, pca
 
 fits = pytest.mark.parametrize("fit", [pca.pca_by_covariance, pca.pca_by_svd])
 biases = pytest.mark.parametrize("bias", [True, False])
@@ -213,6 +213,43 @@ def test_channels_as_rows():
     outputs = randn(2, 3, 4, 5)
     rows = pca.channels_as_rows(outputs)
     assert torch.equal(rows[4 * 5 + 2 * 5 + 1], outputs[1, :, 2, 1])
+
+
+# --- directions of the weight, and other centres ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_from_the_bias_the_directions_are_those_of_truncated_svd(count):
+    layer, x = linear(7, 5), skewed(30, 7)
+    ways = pca.four_ways(layer, layer(x))
+    moment = low_rank.input_moment(x)
+    close(pca.split_output(layer, ways["SVD"].keep(count))(x), low_rank.split_linear(layer, count)(x))
+    aware = low_rank.split_linear(layer, count, moment=moment)
+    close(pca.split_output(layer, ways["data-aware SVD"].keep(count))(x), aware(x))
+    kernel, images = conv(3, 6), randn(4, 3, 7, 7)
+    of_kernel = pca.weight_directions(kernel, kernel.bias).keep(count)
+    close(pca.split_output(kernel, of_kernel)(images), low_rank.split_conv_channels(kernel, count)(images))
+
+
+def test_a_fixed_centre_makes_the_mean_output_right_and_no_way_beats_pca():
+    layer, x = linear(7, 5), skewed(30, 7)
+    expected, left = layer(x).detach(), {}
+    for name, projection in pca.four_ways(layer, expected).items():
+        received = pca.split_output(layer, projection.keep(2))(x)
+        left[name] = (received - expected).square().sum().item()
+        off = (received.mean(dim=0) - expected.mean(dim=0)).abs().max()
+        assert (off < 1e-4) == (name in ("PCA of outputs", "SVD, centre fixed")), name
+    assert min(left, key=left.get) == "PCA of outputs"
+    assert left["SVD, centre fixed"] < left["SVD"]
+
+
+def test_a_centre_of_another_shape_is_a_clear_error():
+    for make in (
+        lambda c: pca.pca_by_covariance(skewed(9, 4), centre=c),
+        lambda c: pca.weight_directions(linear(5, 4), c),
+    ):
+        with pytest.raises(ValueError, match=r"centre must have the shape \(4,\)"):
+            make(torch.zeros(5))
 
 
 # --- folding is exact ------------------------------------------------------------------------------------------------

@@ -90,7 +90,9 @@ class Projection:
 # --- fitting ---------------------------------------------------------------------------------------------------------
 
 
-def pca_by_covariance(data: torch.Tensor, components: int | None = None) -> Projection:
+def pca_by_covariance(
+    data: torch.Tensor, components: int | None = None, *, centre: torch.Tensor | None = None
+) -> Projection:
     """Find the principal components of `data` as eigenvectors of its covariance matrix, largest eigenvalue first.
 
     Cheap when there are many more examples than features: the examples are summed up block by block into one matrix of
@@ -99,6 +101,8 @@ def pca_by_covariance(data: torch.Tensor, components: int | None = None) -> Proj
     Args:
         data: shape (examples, features), two examples or more; half precision is computed and returned in float32.
         components: how many, from 1 to min(examples, features), which is the default.
+        centre: where the directions start, shape (features,), in place of the mean; the variances are then mean squares
+            about this point. From a layer's bias, the directions of its outputs are those of the data-aware SVD.
 
     Raises:
         TypeError, ValueError: data that is not finite or does not vary, or too many components.
@@ -111,7 +115,7 @@ def pca_by_covariance(data: torch.Tensor, components: int | None = None) -> Proj
     """
     count = _require_data(data, components)
     data = data.detach()
-    mean = data.to("cpu").mean(dim=0, dtype=EXACT)
+    mean = data.to("cpu").mean(dim=0, dtype=EXACT) if centre is None else _centre(centre, data.shape[1])
     scatter = torch.zeros(data.shape[1], data.shape[1], dtype=EXACT)
     for block in data.split(4096):
         centred = block.to("cpu", EXACT) - mean
@@ -137,6 +141,46 @@ def pca_by_svd(data: torch.Tensor, components: int | None = None) -> Projection:
     _, s, vh = torch.linalg.svd(exact - mean, full_matrices=False)
     variances = s.square() / (len(data) - 1)
     return _projection(data, mean, vh[:count], variances[:count], variances.sum() * (len(data) - 1))
+
+
+def weight_directions(layer: Layer, centre: torch.Tensor) -> Projection:
+    """Return the left singular vectors of a layer's weight as directions of its outputs, from a centre.
+
+    With the bias as the centre, `split_output` of the first k is the truncated SVD of the weight. With the mean output
+    it is the same weight, and a bias that makes the mean output right. `variances` are the squared singular values.
+
+    Args:
+        layer: a convolution counts as a matrix with a filter in each row.
+        centre: shape (outputs,).
+
+    >>> layer = nn.Linear(5, 4)
+    >>> weight_directions(layer, layer.bias).keep(2).components.shape
+    torch.Size([2, 4])
+    """
+    u, s, _ = torch.linalg.svd(_exact(layer.weight).flatten(1), full_matrices=False)
+    _centre(centre, len(u))
+    rows, squares = (tensor.to(layer.weight) for tensor in (u.T.contiguous(), s.square()))
+    return Projection(centre.detach().to(layer.weight), rows, squares.detach(), float(s.square().sum()))
+
+
+def four_ways(layer: Layer, outputs: torch.Tensor) -> dict[str, Projection]:
+    """Return directions of a layer's outputs: the data's or the weight's, each from the mean output or from the bias.
+
+    Args:
+        layer: with a bias.
+        outputs: of that layer, one example a row; of a convolution, `channels_as_rows`.
+
+    >>> layer = nn.Linear(5, 4)
+    >>> list(four_ways(layer, layer(torch.rand(9, 5))))
+    ['PCA of outputs', 'data-aware SVD', 'SVD, centre fixed', 'SVD']
+    """
+    bias, mean = layer.bias.detach(), outputs.detach().mean(dim=0)
+    return {
+        "PCA of outputs": pca_by_covariance(outputs),
+        "data-aware SVD": pca_by_covariance(outputs, centre=bias),
+        "SVD, centre fixed": weight_directions(layer, mean),
+        "SVD": weight_directions(layer, bias),
+    }
 
 
 def random_projection(data: torch.Tensor, components: int, generator: torch.Generator) -> Projection:
@@ -335,6 +379,12 @@ def _require_data(data: torch.Tensor, components: int | None = None) -> int:
     if components is None:
         return min(data.shape)
     return _require_count("components", components, min(data.shape))
+
+
+def _centre(centre: torch.Tensor, features: int) -> torch.Tensor:
+    if require_tensor("centre", centre).shape != (features,):
+        raise ValueError(f"centre must have the shape ({features},), a number for each feature; got {centre.shape}")
+    return _exact(centre)
 
 
 def _require_count(name: str, value: int, most: int) -> int:

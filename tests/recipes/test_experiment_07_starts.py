@@ -28,8 +28,8 @@ def test_the_starts_have_one_shape_and_only_what_is_drawn_depends_on_the_seed():
     x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     answers = {key: network(x) for key, network in networks.items()}
     assert torch.equal(answers["SVD", 0], answers["SVD", 1])
-    assert not torch.equal(answers["PCA", 0], answers["PCA", 1])
-    assert not torch.equal(answers["drawn anew", 0], answers["drawn anew", 1])
+    for way in set(starts.WAYS) - {"SVD"}:
+        assert not torch.equal(answers[way, 0], answers[way, 1]), way
 
 
 def test_pairs_that_are_drawn_anew_keep_nothing_of_the_dense_network():

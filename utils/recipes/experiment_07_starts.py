@@ -1,4 +1,4 @@
-"""The long experiment of notebook 07: does the start still matter after fine-tuning? Three starts, five seeds.
+"""The long experiment of notebook 07: does the start still matter after fine-tuning? Five starts, five seeds.
 
 `python -m utils experiments 07_starts` writes `data/experiments/07_starts.jsonl`: a row for each training, with the
 error on validation in per cent. Interrupted, the same command goes on from there.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from utils import datasets, low_rank, pca, training
+from utils import datasets, pca, training
 from utils.checkpoint_files import CHECKPOINTS
 from utils.environment import seed_everything
 from utils.experiment_files import complete, digest_of
@@ -25,7 +25,7 @@ SOURCE = "LeNet300100"
 
 RANKS = {"fc1": 20, "fc2": 15}
 
-WAYS = ("PCA", "SVD", "drawn anew")
+WAYS = ("PCA of outputs", "data-aware SVD", "SVD, centre fixed", "SVD", "drawn anew")
 
 EPOCHS = (0, 1, 2, 4)
 
@@ -53,38 +53,35 @@ splits = _splits
 def start(way: str, seed: int) -> nn.Module:
     """Return LeNet300100 with `fc1` and `fc2` as pairs of RANKS, before any training.
 
-    The seed draws the images that PCA calibrates on, or the weights of pairs that are drawn anew; the last layer is the
-    dense network's, except there.
+    The seed draws the images that all but plain SVD calibrate on, or the weights of pairs that are drawn anew; the last
+    layer is the dense network's, except there.
     """
     network = load_checkpoint(SOURCE)
+    if way == "drawn anew":
+        return _anew(network, seed)
     chosen = torch.randperm(len(_splits().train.images), generator=torch.Generator().manual_seed(2000 + seed))
     images = _splits().train.images[chosen[:CALIBRATION]].flatten(1)
-    makers = {"PCA": _by_pca, "SVD": _by_svd, "drawn anew": functools.partial(_anew, seed)}
-    makers[way](network, images)
-    return network
+    return _cut(network, way, images)
 
 
 @torch.no_grad()
-def _by_pca(network: nn.Module, images: torch.Tensor) -> None:
+def _cut(network: nn.Module, way: str, images: torch.Tensor) -> nn.Module:
     first = network.fc1(images)
     second = network.fc2(first.relu())
     for name, outputs in (("fc1", first), ("fc2", second)):
-        projection = pca.pca_by_covariance(outputs, RANKS[name])
-        setattr(network, name, pca.split_output(getattr(network, name), projection))
+        layer = getattr(network, name)
+        setattr(network, name, pca.split_output(layer, pca.four_ways(layer, outputs)[way].keep(RANKS[name])))
+    return network
 
 
-def _by_svd(network: nn.Module, images: torch.Tensor) -> None:
-    for name, rank in RANKS.items():
-        setattr(network, name, low_rank.split_linear(getattr(network, name), rank))
-
-
-def _anew(seed: int, network: nn.Module, images: torch.Tensor) -> None:
+def _anew(network: nn.Module, seed: int) -> nn.Module:
     seed_everything(3000 + seed)
     for name, rank in RANKS.items():
         layer = getattr(network, name)
         pair = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features)
         setattr(network, name, nn.Sequential(*pair))
     network.fc3.reset_parameters()
+    return network
 
 
 def tune(way: str, epochs: int, seed: int) -> float:
@@ -107,7 +104,7 @@ def conditions() -> Iterator[dict]:
 def digest() -> str:
     """Return a digest of what the rows depend on: this module, the functions it trains with, the dense network."""
     code = (
-        recipe, start, _by_pca, _by_svd, _anew, tune, pca, low_rank.split_linear, low_rank.factors,
+        recipe, start, _cut, _anew, tune, pca,
         training.fit, training.Recipe, training.rise_then_cosine, training.distillation,
     )  # fmt: skip
     return digest_of(code, [CHECKPOINTS / f"{SOURCE}.safetensors"])

@@ -72,6 +72,11 @@ def _by_svd(layer, outputs, rank):
     return low_rank.split_linear(layer, rank)
 
 
+def _by_svd_centre_fixed(layer, outputs, rank):
+    """The weight's directions, from the right centre."""
+    return pca.split_output(layer, pca.weight_directions(layer, outputs.mean(dim=0)).keep(rank))
+
+
 def _centred_once(layer, outputs, rank):
     """The mean is put back and was never subtracted."""
     pair = _by_pca(layer, outputs, rank)
@@ -130,6 +135,7 @@ WRONG_ANSWERS = {
     "07.3": [
         lambda dense, images: dense,
         lambda dense, images: _compressed(dense, images, _by_svd),
+        lambda dense, images: _compressed(dense, images, _by_svd_centre_fixed),
         lambda dense, images: _compressed(dense, images, _centred_once),
         lambda dense, images: _compressed(dense, images, _at_random),
         lambda dense, images: _compressed(dense, images, _one_layer),
