@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from utils.checks import Case, WrongAnswerError, check_cases, exercise
+from utils.checks import Case, WrongAnswerError, below, check_cases, exercise
 from utils.datasets import load
 from utils.models import load_checkpoint
 from utils.pruning import apply_masks, prunable
@@ -119,4 +119,4 @@ def choose_masks(answer: Callable) -> None:
             f"not yet: with these masks the error on validation is {error:.2f} %, and at most {CHALLENGE['error']:g} % "
             "is asked for"
         )
-    print(f"{removed / total:.0%} of the weights removed, error on validation {error:.1f} %")
+    print(f"{removed / total:.0%} of the weights removed, error on validation {below(error)}")

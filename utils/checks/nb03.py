@@ -1,13 +1,12 @@
 """Checks for notebook 03, structured_pruning."""
 
 import functools
-import math
 import secrets
 from collections.abc import Callable
 
 import torch
 
-from utils.checks import WrongAnswerError, check_cases, exercise
+from utils.checks import WrongAnswerError, below, check_cases, exercise
 from utils.datasets import load
 from utils.latency_table import GRID, Widths, milliseconds, stored_table
 from utils.models import load_checkpoint
@@ -136,8 +135,7 @@ def choose_widths(answer: Callable) -> None:
             f"not yet: {widths} keep the budget, but the mean error on validation is {mean:.2f} % (with two seeds: "
             f"{shown}), and at most {CHALLENGE['error']:g} % is asked for"
         )
-    rounded = math.ceil(4 * mean) / 4  # coarse: another processor rounds otherwise
-    print(f"{widths}: {cost(widths):.3f} of {budget:.3f} ms, mean error on validation below {rounded:g} %")
+    print(f"{widths}: {cost(widths):.3f} of {budget:.3f} ms, mean error on validation {below(mean)}")
 
 
 def _widths(received: object, dense: tuple[int, ...]) -> Widths:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from utils.checks import Case, WrongAnswerError, check_cases, exercise
+from utils.checks import Case, WrongAnswerError, below, check_cases, exercise
 from utils.datasets import load
 from utils.models import LeNet300100, load_checkpoint
 from utils.pruning import prunable
@@ -113,7 +113,7 @@ def make_pruner(answer: Callable) -> None:
             f"not yet: the mean error on validation is {mean:.2f} % (with two seeds: {shown}), and at most "
             f"{CHALLENGE['error']:g} % is asked for"
         )
-    print(f"sparsity {CHALLENGE['sparsity']:.0%}, mean error on validation {mean:.2f} %")
+    print(f"sparsity {CHALLENGE['sparsity']:.0%}, mean error on validation {below(mean)}")
 
 
 def _only_zeroing(network: LeNet300100, answer: Callable, steps: int) -> Callable[[int], None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from utils.checks import WrongAnswerError, check_cases, exercise
+from utils.checks import WrongAnswerError, below, check_cases, exercise
 from utils.datasets import load
 from utils.low_rank import input_moment
 from utils.models import evaluating, load_checkpoint
@@ -132,4 +132,4 @@ def compress(answer: Callable) -> None:
             f"not yet right: {4 * numbers:,} bytes are within the budget, but the network errs on {error:.2%} of the "
             f"validation digits; at most {ERROR:.2%} are allowed"
         )
-    print(f"{4 * numbers:,} of {BUDGET:,} bytes, {error:.2%} errors on validation (allowed: {ERROR:.2%})")
+    print(f"{4 * numbers:,} of {BUDGET:,} bytes, error on validation {below(100 * error)} (allowed: {ERROR:.2%})")

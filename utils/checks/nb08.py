@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 
 from utils.accounting import packed_bytes
-from utils.checks import FLOAT32_TOLERANCE, WrongAnswerError, check_cases, exercise, same, wrong
+from utils.checks import FLOAT32_TOLERANCE, WrongAnswerError, below, check_cases, exercise, same, wrong
 from utils.datasets import load
 from utils.models import load_checkpoint
 from utils.quantization import out_of_groups
@@ -148,7 +148,7 @@ def few_bytes(answer: Callable) -> None:
             f"not yet: the error on validation is {error:.2f} %, and at most {CHALLENGE['error']:g} % is asked for; "
             f"there are {total:,} bytes ({shown})"
         )
-    print(f"{total:,} bytes, error on validation {error:.1f} %")
+    print(f"{total:,} bytes, error on validation {below(error)}")
 
 
 def _require_grid(name: str, weight: torch.Tensor, grid: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
