@@ -439,16 +439,20 @@ def _describe(error: object, path: Path, executed: Path) -> str:
 def _describe_death(path: Path, executed: Path, peak_mb: float) -> str:
     """Say in which cell the kernel died, how much memory it had, and what it most often died of."""
     with contextlib.suppress(NotebookError):
-        for cell in _cells(executed):
-            times = cell.get("metadata", {}).get("execution", {})  # it began and never replied
-            if cell["cell_type"] == "code" and times and "shell.execute_reply" not in times:
-                first_line = next(iter("".join(cell["source"]).strip().splitlines()), "")
-                return (
-                    f"  {path.name} failed: its kernel died in the cell which begins: {first_line}\n"
-                    f"  With the processes that it started it held {peak_mb:,.0f} MB. Most often memory was used up: "
-                    "close other programs, or take fewer images in the cell with the settings"
-                )
+        begun = [cell for cell in _cells(executed) if cell["cell_type"] == "code" and _was_begun(cell)]
+        if begun:  # no cell after the one in which it died was begun
+            first_line = next(iter("".join(begun[-1]["source"]).strip().splitlines()), "")
+            return (
+                f"  {path.name} failed: its kernel died in the cell which begins: {first_line}\n"
+                f"  With the processes that it started it held {peak_mb:,.0f} MB. Most often memory was used up: "
+                "close other programs, or take fewer images in the cell with the settings"
+            )
     return f"  {path.name} failed: its kernel died at {peak_mb:,.0f} MB; most often the memory was used up"
+
+
+def _was_begun(cell: dict) -> bool:
+    """Tell whether papermill had sent a cell to the kernel: it notes so before it waits for an answer."""
+    return cell.get("metadata", {}).get("papermill", {}).get("status", "pending") != "pending"
 
 
 def _stamp(output: Path, name: str) -> Path:
