@@ -174,11 +174,9 @@ def _platforms(options: argparse.Namespace) -> int:
 def _site(options: argparse.Namespace) -> int:
     from utils.course.site import build_site
 
-    print(f"Written: {build_site(options.output)}; to look at it: {_SERVE.format(folder=options.output / 'html')}")
+    pages = build_site(options.output)
+    print(f"Written: {pages}; to look at it: python -m http.server --bind 127.0.0.1 --directory {pages}")
     return 0
-
-
-_SERVE = "python -m http.server --bind 127.0.0.1 --directory {folder}"
 
 
 def _handout(options: argparse.Namespace) -> int:

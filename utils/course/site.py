@@ -71,9 +71,10 @@ def _pages() -> Iterator[tuple[str, bytes]]:
             page = path.suffix == ".md"
             content = _with_tables(path.read_text(encoding="utf-8")).encode() if page else path.read_bytes()
             yield path.relative_to(SITE).as_posix(), content
+    address = repository()
     for path in find_notebooks():
         yield f"downloads/{path.name}", path.read_bytes()
-        yield f"notebooks/{path.name}", _with_links(path)
+        yield f"notebooks/{path.name}", _with_links(path, address)
         solution = path.parent / "solutions" / path.name
         if solution.is_file():
             yield f"notebooks/solutions/{path.name}", _folded(solution)
@@ -117,14 +118,14 @@ def _with_tables(text: str) -> str:
     return text.replace("<!-- modules -->", "\n".join(f"reference/{module}" for module in modules()))
 
 
-def _with_links(path: Path) -> bytes:
+def _with_links(path: Path, repository_address: str) -> bytes:
     """Return a notebook with a line under its title that offers it for download, and in the cloud if that is set up."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     links = [f"{{download}}`Download this notebook </downloads/{path.name}>`"]
-    links += [f"[{name}]({address})" for name, address in launch_addresses(path.stem, repository()).items()]
+    links += [f"[{name}]({address})" for name, address in launch_addresses(path.stem, repository_address).items()]
     title, *rest = "".join(notebook["cells"][0]["source"]).split("\n")
     notebook["cells"][0]["source"] = "\n".join([title, "", " · ".join(links), "", *rest])
-    return (json.dumps(notebook, ensure_ascii=False, indent=1) + "\n").encode()
+    return _as_file(notebook)
 
 
 def repository() -> str:
@@ -157,4 +158,8 @@ def _folded(path: Path) -> bytes:
         tags = cell.get("metadata", {}).get("tags", [])
         if cell["cell_type"] == "code" and "solution" in tags:
             cell["metadata"]["tags"] = [*tags, "hide-input"]
+    return _as_file(notebook)
+
+
+def _as_file(notebook: dict) -> bytes:
     return (json.dumps(notebook, ensure_ascii=False, indent=1) + "\n").encode()
