@@ -175,7 +175,7 @@ def interval(accuracy: float, count: int = TEST_DIGITS, *, confidence: float = 0
     """Return Wilson's interval for the true accuracy of a network that classified this share of `count` digits rightly.
 
     It covers the truth in about `confidence` of cases, also near 0 and 1, where a -+ z sqrt(a (1 - a)/n) fails. SciPy
-    computes it; notebook 16 derives it.
+    computes it; notebook 23 derives it.
 
     >>> [round(bound, 4) for bound in interval(0.99)]
     [0.9879, 0.9918]

@@ -46,7 +46,7 @@ def test_the_claims_that_are_no_machines_affair_hold_everywhere():
         ("LeNet300100-2-percent-seed0", "05", "iterative pruning", "2 %"),
         ("LeNet300100-rank-21", "06", "svd", "rank 21, long"),
         ("LeNet5-pruned-3-12-64-labels", "12", "inference", "3-12-64, ONNX Runtime"),
-        ("LeNet5-scratch-3-12-64", "16", "trained from scratch", ""),
+        ("LeNet5-scratch-3-12-64", "23", "trained from scratch", ""),
     ],
 )
 def test_a_row_says_the_epochs_of_its_checkpoint(checkpoint, notebook, technique, variant):
@@ -115,10 +115,10 @@ def test_the_command_writes_both_files_and_nothing_of_an_unfit_run(tmp_path, cap
     a_run(tmp_path / "broken", leave_out="05_iterative_pruning")
     stamp = tmp_path / "broken" / "notebooks" / "03_structured_pruning.done.json"
     stamp.write_text(json.dumps({"fingerprint": "another"}))
-    (tmp_path / "broken" / "results" / "16_scoreboard.jsonl").unlink()  # the last: no other depends on it
+    (tmp_path / "broken" / "results" / "23_scoreboard.jsonl").unlink()  # the last: no other depends on it
     with pytest.raises(ValueError, match="nothing was written") as caught:
         write_reference_run.write_reference(tmp_path / "broken", folder=folder, readme=readme)
-    assert ": 03_structured_pruning, 05_iterative_pruning, 16_scoreboard. First: make run" in str(caught.value)
+    assert ": 03_structured_pruning, 05_iterative_pruning, 23_scoreboard. First: make run" in str(caught.value)
     assert not path.exists()
     assert main(["reference", "--output", str(tmp_path / "nothing")]) == 2
     assert "First: make run" in capsys.readouterr().err

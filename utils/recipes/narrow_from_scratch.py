@@ -1,4 +1,4 @@
-"""How the small networks trained from scratch in `data/checkpoints/` were made: the control of notebook 16.
+"""How the small networks trained from scratch in `data/checkpoints/` were made: the control of notebook 23.
 
 Each has the shape of a network of `recipes.narrow` and its whole training: images, epochs, learning rate, teacher. Only
 the start differs: new weights instead of channels of the dense network.
@@ -13,7 +13,7 @@ from utils.recipes import narrow
 from utils.recipes.dense import training_facts
 from utils.training import answers_of, fit, follow_answers
 
-NOTEBOOK = "16"
+NOTEBOOK = "23"
 
 SEED = 1000
 """Of the new weights; not 0, the seed of the dense networks, which would be correlated with them."""

@@ -1,4 +1,4 @@
-"""Checks for notebook 16, scoreboard."""
+"""Checks for notebook 23, scoreboard."""
 
 from collections.abc import Callable
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 from utils.checks import check_cases, check_choice, exercise
 
 
-@exercise("16.1")
+@exercise("23.1")
 def coded_size(answer: Callable) -> None:
     """The bytes of a coded network with all side information, its bits a weight and how many times smaller it is."""
 
@@ -36,7 +36,7 @@ def coded_size(answer: Callable) -> None:
     check_cases(answer, [(case, specification(*case)) for case in cases], tolerance=1e-9)
 
 
-@exercise("16.2")
+@exercise("23.2")
 def frontier_positions(answer: Callable) -> None:
     """The positions of the points that no other point dominates."""
 
@@ -60,7 +60,7 @@ def frontier_positions(answer: Callable) -> None:
     check_cases(answer, [((points,), specification(points)) for points in (*small, *equal, *drawn)])
 
 
-@exercise("16.3")
+@exercise("23.3")
 def true_statements(answer: Callable) -> None:
     """Which readings of four rows are right."""
     check_choice(

@@ -1,4 +1,4 @@
-"""Breaking notebook 16: see `tests.notebooks.broken`."""
+"""Breaking notebook 23: see `tests.notebooks.broken`."""
 
 IN_NOTEBOOK = [
     ("and one != other", "", "the loop finds the frontier"),

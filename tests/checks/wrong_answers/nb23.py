@@ -1,4 +1,4 @@
-"""Wrong answers to the exercises of notebook 16."""
+"""Wrong answers to the exercises of notebook 23."""
 
 
 def _size(weights, kept, bits, position_bits, biases):
@@ -33,7 +33,7 @@ def _one_pass(points):
 
 
 WRONG_ANSWERS = {
-    "16.1": [
+    "23.1": [
         _with(lambda size, w, kept, bits, position_bits, biases: size - 2 * 2**bits),  # the codebook forgotten
         _with(lambda size, w, kept, bits, position_bits, biases: size - -(-kept * position_bits // 8)),  # positions
         _with(lambda size, w, kept, bits, position_bits, biases: size + 2 * 2**bits),  # float32 in the codebook
@@ -57,7 +57,7 @@ WRONG_ANSWERS = {
             _size(w, kept, bits, position_bits, biases) / _dense(w, biases),
         ),
     ],
-    "16.2": [
+    "23.2": [
         _frontier(lambda o, p: o[0] <= p[0] and o[1] <= p[1]),  # every point dominates itself
         _frontier(lambda o, p: o[0] < p[0] and o[1] < p[1]),  # better in both only
         _frontier(lambda o, p: o[0] < p[0] or o[1] < p[1]),  # better in one is enough
@@ -65,7 +65,7 @@ WRONG_ANSWERS = {
         lambda points: sorted(range(len(points)), key=lambda i: points[i])[:1],  # the smallest alone
         _one_pass,  # forgets equal points
     ],
-    "16.3": [
+    "23.3": [
         lambda: {"C"},
         lambda: {"D"},
         lambda: {"A", "C", "D"},
