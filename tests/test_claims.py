@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import claims
+from utils import claims, datasets
 from utils.claims import ClaimError, ResultsError, begin, claim, claim_about_this_machine, read_results, record
 from utils.files import ROOT, results_folder
 
@@ -262,9 +262,23 @@ def test_a_record_replaces_the_one_of_the_same_technique_model_and_variant(file)
     assert [row["bytes"] for row in lines(file)] == [2, 1, 1, 1]
 
 
+def test_a_record_names_its_data_set_only_if_that_is_not_mnist(file):
+    for data_set in ("mnist", "fashion_mnist", "imagenet"):
+        record("dense", "LeNet5", data_set=data_set, **ROW)
+    record("dense", "LeNet5", data_set="fashion_mnist", bytes=7, **ROW)
+    assert [row.get("data_set") for row in lines(file)] == [None, "fashion_mnist", "imagenet"]
+    assert [row["bytes"] for row in lines(file)] == [None, 7, None], "one replaces that of its own data set"
+
+
+def test_whatever_can_be_loaded_can_be_recorded():
+    assert datasets._LOADERS.keys() <= claims.DATA_SETS.keys()
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
+        ({"data_set": "fashion"}, ValueError),
+        ({"data_set": None}, ValueError),
         ({"accuracy": 98.7}, ValueError),
         ({"accuracy": math.nan}, ValueError),
         ({"parameters": -1}, ValueError),

@@ -25,6 +25,12 @@ PLOTS = {
     "tradeoff": lambda: figures.tradeoff(
         {"a": ([1, 10], [20, 3]), "b": ([5], [4])}, labels=("kB", "%"), line=("frontier", [1, 5, 10], [20, 4, 3])
     ),
+    "tradeoff_named": lambda: figures.tradeoff(
+        {"a": ([1, 1.02, 1.04, 10], [20, 4, 3.9, 3.8])},
+        labels=("kB", "%"),
+        line=("frontier", [1, 1.02, 1.04, 10], [20, 4, 3.9, 3.8]),
+        names=["the smallest", "in between, with a name that is not short", "its neighbour", "the best"],
+    ),
     "roofline": lambda: figures.roofline({"net": (0.5, 1e9)}, peak_flops=1e11, bandwidth=1e10),
     "roofline_by_batch": lambda: figures.roofline_by_batch(
         {"a": [(0.5, 1e9), (20, 5e10)], "b": [(5, 1e9), (9, 8e9)]}, peak_flops=1e11, bandwidth=1e10
@@ -114,6 +120,20 @@ def test_show_gives_the_takeaway_as_alternative_text(monkeypatch):
 def test_what_cannot_be_drawn_is_a_clear_error(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_named_points_are_numbered_and_no_number_covers_another():
+    figure = PLOTS["tradeoff_named"]()
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3", "4"]
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    assert [text.get_text() for text in figure.legends[1].get_texts()][0::3] == ["1  the smallest", "4  the best"]
+
+
+def test_there_is_a_name_for_every_point_or_none():
+    with pytest.raises(ValueError, match="2 names, and 1 points"):
+        figures.tradeoff({"a": ([1], [1])}, labels=("a", "b"), line=("c", [1], [1]), names=["one", "two"])
 
 
 def test_a_kind_without_points_keeps_its_marker():

@@ -62,6 +62,20 @@ def test_a_network_of_another_size_is_not_made_of_the_dense_one():
     assert dense_of(row(), []) is None
 
 
+def test_data_sets_do_not_mix():
+    """A row of another data set is another row, has another dense network, and is told apart in the table."""
+    dense = row(technique="dense", bytes=400)
+    fashion = [row(data_set="fashion_mnist"), row(technique="dense", data_set="fashion_mnist", bytes=80)]
+    assert len(collect([row(), *fashion], [row(), *fashion])) == 3
+    assert scoreboard.missing(collect([row()], [row(), *fashion])) == {"02_x": 2}
+    assert scoreboard.by_data_set([dense, *fashion]) == {"mnist": [dense], "fashion_mnist": fashion}
+    assert dense_of(fashion[0], [dense, *fashion]) is fashion[1]
+    assert dense_of(fashion[0], [dense]) is None
+    board = scoreboard.table(collect([dense, *fashion], []))
+    assert list(board["data"]) == ["MNIST", "Fashion-MNIST", "Fashion-MNIST"]
+    assert list(board["smaller"]) == [1.0, 2.0, 1.0]
+
+
 def test_the_table_has_a_line_for_each_row():
     dense = row("01_x", technique="dense", bytes=400, parameters=10)
     board = scoreboard.table(collect([dense, row(speedup=2.0), row("11_x", accuracy=None, bytes=None)], []))

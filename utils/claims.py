@@ -4,7 +4,7 @@
 `{"kind": "claim", "notebook", "statement", "holds", "measured": {...}}`, with `"machine": true` if it is about this
 machine; `{"kind": "prediction", "notebook", "question", "guess", "measured"}`; or
 `{"kind": "record", "notebook", "technique", "model", "variant", "family", "accuracy", "parameters", "macs", "bytes",
-"latency_s", "epochs", "training", ...}`.
+"latency_s", "epochs", "training", ...}`, with `"data_set"` behind the variant if that is not MNIST.
 """
 
 import json
@@ -42,6 +42,18 @@ FAMILIES = (
     "data parallel",
 )
 """What a record can be drawn as on the scoreboard's charts."""
+
+DATA_SETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "imagenet": "ImageNet",
+    "tiny_shakespeare": "Tiny Shakespeare",
+}
+"""What a record can be about, and how a reader knows it. Each has a chart of its own on the scoreboard."""
+
+MAIN_DATA_SET = "mnist"
+"""The data set of a record that names none."""
 
 SHOWN_AT_MOST = 6
 """Values that a claim's line shows; the report has them all."""
@@ -180,6 +192,7 @@ def record(
     epochs: float | None = None,
     training: str = "",
     variant: str = "",
+    data_set: str = MAIN_DATA_SET,
     accuracy: float | None = None,
     parameters: int | None = None,
     macs: int | None = None,
@@ -187,7 +200,7 @@ def record(
     latency_s: float | None = None,
     **extras: float,
 ) -> None:
-    """Keep one row for the scoreboard; a later row of the same technique, model and variant replaces it.
+    """Keep one row for the scoreboard; a later one of the same technique, model, variant and data set replaces it.
 
     One row is one file: its bytes and its latency belong together.
 
@@ -198,11 +211,13 @@ def record(
         epochs: training spent on it, in epochs of 55,000 images, beyond the network that it starts from; 0 for none.
         training: what those epochs were, in a few words.
         variant: tells rows of one technique and model apart, for instance "90 % by magnitude".
+        data_set: what the network was trained for and measured on, one of `DATA_SETS`.
         accuracy, parameters, macs, bytes, latency_s: see `UNITS`.
         extras: named further values, such as `speedup` (over the dense float32 eager model in the same cell),
             `sparsity`, `bits`, `rank`.
 
-    Raises a TypeError or ValueError that says what to write: a family or epochs missing, a value out of range.
+    Raises a TypeError or ValueError that says what to write: a family or epochs missing, an unknown data set, a value
+    out of range.
     """
     row = {"kind": "record", "technique": technique, "model": model, "variant": variant}
     for name, value in row.items():
@@ -210,10 +225,14 @@ def record(
             raise TypeError(f"{name} must be text, got {value!r} of type {type(value).__name__}")
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(map(repr, FAMILIES))} (utils.claims), got {family!r}")
+    if data_set not in DATA_SETS:
+        raise ValueError(f"data_set must be one of {', '.join(map(repr, DATA_SETS))} (utils.claims), got {data_set!r}")
     if epochs is None:
         raise TypeError("epochs must say how much training the row took, in epochs of 55,000 images; 0 for none")
     if taken := {"kind", "notebook"} & extras.keys():
         raise TypeError(f"{', '.join(sorted(taken))} cannot be the name of an extra value: every row has it already")
+    if data_set != MAIN_DATA_SET:
+        row["data_set"] = data_set
     row["family"] = family
     row["accuracy"] = None if accuracy is None else require_fraction("accuracy", as_scalar(accuracy))
     for name, value in {"parameters": parameters, "macs": macs, "bytes": bytes}.items():
@@ -222,7 +241,7 @@ def record(
     row["epochs"] = require_number("epochs", as_scalar(epochs), low=0.0)
     row["training"] = training or ("none" if epochs == 0 else "see the notebook")
     row |= {name: _plain(name, value) for name, value in extras.items()}
-    keep(row, ("kind", "technique", "model", "variant"))
+    keep(row, ("kind", "technique", "model", "variant", "data_set"))
 
 
 # --- results: kept and read back --------------------------------------------------------------------------------------
@@ -316,7 +335,7 @@ def keep(row: dict, key: tuple[str, ...]) -> None:
         return
     row = {"kind": row["kind"], "notebook": _notebook, **row}
     lines = _lines[_notebook]
-    same = [i for i, other in enumerate(lines) if all(other.get(k) == row[k] for k in key)]
+    same = [i for i, other in enumerate(lines) if all(other.get(k) == row.get(k) for k in key)]
     if same:
         lines[same[0]] = row
     else:

@@ -207,7 +207,11 @@ def size_against_error(
 
 
 def tradeoff(
-    points: Mapping[str, tuple[Series, Series]], *, labels: tuple[str, str], line: tuple[str, Series, Series]
+    points: Mapping[str, tuple[Series, Series]],
+    *,
+    labels: tuple[str, str],
+    line: tuple[str, Series, Series],
+    names: Sequence[str] = (),
 ) -> Figure:
     """Draw cost against error on two logarithmic axes, a marker for each kind of point, and a frontier as steps.
 
@@ -216,22 +220,45 @@ def tradeoff(
             points is not drawn but keeps its marker, so that two charts can share them.
         labels: of the axes, with units.
         line: name, x and y values of the points on the frontier, in the order of x.
+        names: of those points; each gets a number, and the names stand by their numbers beside the chart.
     """
     markers = (*MARKERS, "*", "<", "d", ">")
     if len(points) > len(markers):
         raise ValueError(f"at most {len(markers)} kinds of points can be told apart, got {len(points)}")
+    name, *frontier = line
+    if names and len(names) != len(frontier[0]):
+        raise ValueError(
+            f"names must name each point of the line: got {len(names)} names, and {len(frontier[0])} points"
+        )
     figure, axes = new()
     axis = axes[0, 0]
-    name, xs, ys = line
-    axis.step(xs, ys, where="post", color="0.3", linestyle="--", marker="", label=name, zorder=1)
+    axis.step(*frontier, where="post", color="0.3", linestyle="--", marker="", label=name, zorder=1)
     for index, (kind, (xs, ys)) in enumerate(points.items()):
         if len(xs):
             axis.plot(xs, ys, label=kind, color=_colour(index), marker=markers[index], linestyle="", alpha=0.8)
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log", yscale="log")
     _plain_ticks(axis.xaxis)
     _plain_ticks(axis.yaxis)
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside right upper", fontsize=8)
+    if names:
+        numbered = [f"{number}  {name}" for number, name in enumerate(names, start=1)]
+        blank = [mpl.lines.Line2D([], [], linestyle="")] * len(numbered)
+        figure.legend(blank, numbered, loc="outside right lower", fontsize=6.5, handlelength=0, labelspacing=0.3)
+        axis.margins(y=0.09)  # room for the lowest number
+        _number_below(axis, *frontier)
     return figure
+
+
+def _number_below(axis: mpl.axes.Axes, xs: Series, ys: Series) -> None:
+    """Write 1, 2, 3 ... below the points of a falling line; where two are close, the second number further down."""
+    axis.figure.draw_without_rendering()  # only now are the axes where they will be
+    places = axis.transData.transform(np.column_stack([xs, ys])) * 72 / axis.figure.dpi
+    last = np.full(2, np.inf)
+    for number, (x, y, place) in enumerate(zip(xs, ys, places, strict=True), start=1):
+        close = abs(place[0] - last[0]) < 7 and place[1] > last[1] - 8
+        at = np.array([place[0] - 2, min(place[1] - 2, last[1] - 8) if close else place[1] - 2])
+        axis.annotate(number, (x, y), at - place, textcoords="offset points", ha="right", va="top", fontsize=7)
+        last = at
 
 
 def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, bandwidth: float) -> Figure:

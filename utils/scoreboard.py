@@ -12,11 +12,12 @@ import pandas as pd
 from IPython.display import HTML, display
 from scipy import stats
 
+from utils.claims import DATA_SETS, MAIN_DATA_SET
 from utils.environment import progress_wanted
 from utils.input_validation import require_fraction, require_int, require_number
 
 TEST_DIGITS = 10_000
-"""Images of the test split, on which every accuracy of the course is measured."""
+"""Images of the test split of MNIST, and of Fashion-MNIST: every accuracy of the course is measured on so many."""
 
 Row = Mapping[str, object]
 
@@ -28,7 +29,34 @@ def key_of(row: Row) -> tuple[object, ...]:
     ('claim', '01_x', 'it holds')
     """
     names = {"claim": ("statement",), "prediction": ("question",), "record": ("technique", "model", "variant")}
-    return (row["kind"], row["notebook"], *(row[name] for name in names[row["kind"]]))
+    key = (row["kind"], row["notebook"], *(row[name] for name in names[row["kind"]]))
+    return (*key, data_set_of(row)) if row["kind"] == "record" else key
+
+
+def data_set_of(row: Row) -> str:
+    """Return the name of the data set that a record is about: MNIST's if it says nothing."""
+    return row.get("data_set", MAIN_DATA_SET)
+
+
+def by_data_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each data set, in their order. An error on one says nothing about an error on another.
+
+    >>> {name: len(found) for name, found in by_data_set([{}, {"data_set": "fashion_mnist"}, {}]).items()}
+    {'mnist': 2, 'fashion_mnist': 1}
+    """
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(data_set_of(row), []).append(row)
+    return found
+
+
+def label_of(row: Row) -> str:
+    """Return a short name for a chart: notebook, network, and the beginning of the variant or else the technique.
+
+    >>> label_of({"notebook": "03_x", "technique": "pruning", "model": "LeNet5", "variant": "3-12-64, exported"})
+    '03 LeNet5 3-12-64'
+    """
+    return f"{row['notebook'][:2]} {row['model']} {row['variant'].split(',')[0] or row['technique']}"
 
 
 def collect(run: Iterable[Row], reference: Iterable[Row]) -> list[dict]:
@@ -87,16 +115,17 @@ def of_one_machine(rows: Iterable[Row], reference: Iterable[Row]) -> list[Row]:
 
 
 def error_of(row: Row) -> float:
-    """Return the share of the test digits that were read wrongly."""
+    """Return the share of the test images that were classified wrongly."""
     return 1 - require_fraction("accuracy", row["accuracy"])
 
 
 def dense_of(row: Row, rows: Iterable[Row]) -> Row | None:
-    """Return the dense float32 network that a row was made of, or None if there is none among the rows.
+    """Return the dense float32 network of its data set that a row was made of, or None if the rows have none.
 
     A row with more parameters than the dense network of that class is of another size, not made of it.
     """
-    found = [other for other in rows if other["technique"] == "dense" and other["model"] == row["model"]]
+    made_of = ("dense", row["model"], data_set_of(row))
+    found = [other for other in rows if (other["technique"], other["model"], data_set_of(other)) == made_of]
     known = found and found[-1]["parameters"] is not None and row["parameters"] is not None
     return found[-1] if known and row["parameters"] <= found[-1]["parameters"] else None
 
@@ -120,6 +149,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
                 "technique": row["technique"],
                 "network": row["model"],
                 "variant": row["variant"],
+                "data": DATA_SETS[data_set_of(row)],
                 "error, %": 100 * error_of(row) if known else math.nan,
                 "±": 50 * (high - low),
                 "kB": size / 1000 if size else math.nan,

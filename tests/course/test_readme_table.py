@@ -32,6 +32,12 @@ def test_the_table_goes_between_the_comments():
     assert put_table(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb"
 
 
+def test_rows_of_other_data_sets_are_left_out():
+    about, rows = newest_first()[0]
+    others = [{**each, "data_set": "fashion_mnist", "accuracy": 0.5} for each in rows if each["kind"] == "record"]
+    assert render_table([(about, [*others, *rows])]) == render_table([(about, rows)])
+
+
 def test_a_selected_row_that_was_renamed_is_named():
     about, rows = newest_first()[0]
     others = [each for each in rows if each.get("variant") != "80-40"]
