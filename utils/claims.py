@@ -211,7 +211,7 @@ def record(
         epochs: training spent on it, in epochs of 55,000 images, beyond the network that it starts from; 0 for none.
         training: what those epochs were, in a few words.
         variant: tells rows of one technique and model apart, for instance "90 % by magnitude".
-        data_set: what the network was trained for and measured on, one of `DATA_SETS`.
+        data_set: what the network is made for and was measured on, one of `DATA_SETS`.
         accuracy, parameters, macs, bytes, latency_s: see `UNITS`.
         extras: named further values, such as `speedup` (over the dense float32 eager model in the same cell),
             `sparsity`, `bits`, `rank`.
