@@ -3,6 +3,7 @@
 IN_NOTEBOOK = [
     ("* in_features + out_features,", "* in_features,", "the sums for LiteNetMLP"),
     ("weights * side**2", "weights * side", "the sums for LiteNetCNN"),
+    ("pooling = 3 *", "pooling = 30 *", "what the MACs of LiteNetCNN leave out"),
     ('mlp = networks["LiteNetMLP"]', "mlp = LiteNetMLP().half()", "in memory each parameter takes four bytes"),
     ("(to_safetensors(mlp))", "(2 * to_safetensors(mlp))", "the file holds the same bytes"),
     ("Adam(mlp.parameters())", "SGD(mlp.parameters(), lr=1)", "parameters, gradients and Adam's averages"),
