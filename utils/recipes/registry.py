@@ -15,6 +15,7 @@ from utils.recipes import (
     experiment_06_trained_alike,
     experiment_07_starts,
     experiment_08_codebooks,
+    experiment_08_last_layer,
     gradually_pruned,
     keras_mobilenet,
     low_rank,
@@ -54,6 +55,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_06_trained_alike,
         experiment_07_starts,
         experiment_08_codebooks,
+        experiment_08_last_layer,
         experiment_03_latencies,
         experiment_03_starts,
     )
