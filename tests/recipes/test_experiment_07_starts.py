@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from utils import experiment_files
+from utils.accounting import count_macs, count_parameters
 from utils.experiment_files import condition, read_experiment
 from utils.models import load_checkpoint
 from utils.recipes import experiment_07_starts as starts
@@ -22,14 +23,27 @@ def test_a_whole_table_is_not_trained_again(monkeypatch):
     assert starts.run().startswith("07_starts: ")
 
 
-def test_the_starts_have_one_shape_and_only_what_is_drawn_depends_on_the_seed():
+def test_the_starts_cost_the_same_and_only_what_is_drawn_depends_on_the_seed():
     networks = {(way, seed): starts.start(way, seed) for way in starts.WAYS for seed in (0, 1)}
-    assert len({sum(p.numel() for p in network.parameters()) for network in networks.values()}) == 1
+    shared = [way for way in starts.WAYS if not way.endswith(starts.OWN)]
+    assert len({count_parameters(networks[way, 0]) for way in shared}) == 1
+    one = torch.rand(1, 1, 28, 28)
+    assert all(count_macs(each, one) <= count_macs(networks["SVD", 0], one) for each in networks.values())
     x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     answers = {key: network(x) for key, network in networks.items()}
     assert torch.equal(answers["SVD", 0], answers["SVD", 1])
-    for way in set(starts.WAYS) - {"SVD"}:
+    assert torch.equal(answers[f"SVD{starts.OWN}", 0], answers[f"SVD{starts.OWN}", 1])
+    for way in set(starts.WAYS) - {"SVD", f"SVD{starts.OWN}"}:
         assert not torch.equal(answers[way, 0], answers[way, 1]), way
+
+
+def test_own_ranks_spend_the_budget_and_err_less_before_training():
+    for way in ("SVD", "SVD, centre fixed"):
+        found = starts.own_ranks(way)
+        assert found["fc2"] in starts.TRIED[1:-1], "at the end of the grid: widen it"
+        spent, budget = (1084 * ranks["fc1"] + 400 * ranks["fc2"] for ranks in (found, starts.RANKS))
+        assert budget - 1084 < spent <= budget
+        assert starts.tune(way + starts.OWN, 0, 0) < starts.tune(way, 0, 0)
 
 
 def test_pairs_that_are_drawn_anew_keep_nothing_of_the_dense_network():

@@ -1,4 +1,4 @@
-"""The long experiment of notebook 07: does the start still matter after fine-tuning? Five starts, five seeds.
+"""The long experiment of notebook 07: does the start still matter after fine-tuning? Seven starts, five seeds.
 
 `python -m utils experiments 07_starts` writes `data/experiments/07_starts.jsonl`: a row for each training, with the
 error on validation in per cent. Interrupted, the same command goes on from there.
@@ -19,13 +19,27 @@ from utils.training import Recipe, distillation, evaluate, fit
 
 NAME = "07_starts"
 
-MINUTES = 3
+MINUTES = 10
 
 SOURCE = "LeNet300100"
 
 RANKS = {"fc1": 20, "fc2": 15}
 
-WAYS = ("PCA of outputs", "data-aware SVD", "SVD, centre fixed", "SVD", "drawn anew")
+OWN = ", own ranks"
+
+WAYS = (
+    "PCA of outputs",
+    "data-aware SVD",
+    "SVD, centre fixed",
+    "SVD",
+    f"SVD, centre fixed{OWN}",
+    f"SVD{OWN}",
+    "drawn anew",
+)
+"""All but those with ranks of their own have RANKS."""
+
+TRIED = (2, 3, 5, 8, 10, 12, 15, 18, 21)
+"""Ranks of `fc2` among which a way finds its own; `fc1` has what is left of the multiply-accumulates of RANKS."""
 
 EPOCHS = (0, 1, 2, 4)
 
@@ -51,7 +65,7 @@ splits = _splits
 
 
 def start(way: str, seed: int) -> nn.Module:
-    """Return LeNet300100 with `fc1` and `fc2` as pairs of RANKS, before any training.
+    """Return LeNet300100 with `fc1` and `fc2` as pairs, before any training.
 
     The seed draws the images that all but plain SVD calibrate on, or the weights of pairs that are drawn anew; the last
     layer is the dense network's, except there.
@@ -59,18 +73,39 @@ def start(way: str, seed: int) -> nn.Module:
     network = load_checkpoint(SOURCE)
     if way == "drawn anew":
         return _anew(network, seed)
+    plain = way.removesuffix(OWN)
+    return _cut(network, plain, _images(seed), RANKS if plain == way else own_ranks(plain))
+
+
+def _images(seed: int) -> torch.Tensor:
     chosen = torch.randperm(len(_splits().train.images), generator=torch.Generator().manual_seed(2000 + seed))
-    images = _splits().train.images[chosen[:CALIBRATION]].flatten(1)
-    return _cut(network, way, images)
+    return _splits().train.images[chosen[:CALIBRATION]].flatten(1)
+
+
+@functools.cache
+def own_ranks(way: str) -> dict[str, int]:
+    """Return the ranks at which a way errs least on validation, untrained, at no more cost than RANKS.
+
+    It is calibrated on the images of seed 0; the ranks hold for every seed.
+    """
+    layers = {name: getattr(load_checkpoint(SOURCE), name) for name in RANKS}
+    price = {name: layer.in_features + layer.out_features for name, layer in layers.items()}
+    budget = sum(price[name] * rank for name, rank in RANKS.items())
+    images, errors = _images(0), []
+    for rank in TRIED:
+        ranks = {"fc1": (budget - price["fc2"] * rank) // price["fc1"], "fc2": rank}
+        network = _cut(load_checkpoint(SOURCE), way, images, ranks)
+        errors.append((1 - evaluate(network, _splits().validation).accuracy, ranks))
+    return min(errors, key=lambda pair: pair[0])[1]
 
 
 @torch.no_grad()
-def _cut(network: nn.Module, way: str, images: torch.Tensor) -> nn.Module:
+def _cut(network: nn.Module, way: str, images: torch.Tensor, ranks: dict[str, int]) -> nn.Module:
     first = network.fc1(images)
     second = network.fc2(first.relu())
     for name, outputs in (("fc1", first), ("fc2", second)):
         layer = getattr(network, name)
-        setattr(network, name, pca.split_output(layer, pca.four_ways(layer, outputs)[way].keep(RANKS[name])))
+        setattr(network, name, pca.split_output(layer, pca.four_ways(layer, outputs)[way].keep(ranks[name])))
     return network
 
 
@@ -104,7 +139,7 @@ def conditions() -> Iterator[dict]:
 def digest() -> str:
     """Return a digest of what the rows depend on: this module, the functions it trains with, the dense network."""
     code = (
-        recipe, start, _cut, _anew, tune, pca,
+        recipe, start, _images, own_ranks, _cut, _anew, tune, pca,
         training.fit, training.Recipe, training.rise_then_cosine, training.distillation,
     )  # fmt: skip
     return digest_of(code, [CHECKPOINTS / f"{SOURCE}.safetensors"])

@@ -2,7 +2,7 @@
 
 IN_NOTEBOOK = [
     ("[row[i] - mean[i] for", "[row[i] for", "the loop finds the direction (1, 1)"),
-    ("fifty.project(some, whitened=whitened)", "fifty.project(some)", "whitened, a single step"),
+    ("fifty.project(some, whitened=True)", "fifty.project(some)", "of whitened components one product"),
     # only a scaled copy passes, as for a projection that is no rotation
     ("torch.linalg.qr(torch.randn(300, 300, generator=generator)).Q", "torch.randn(300, 300)", "a rotation passes"),
     # the weight's directions twice
