@@ -37,6 +37,14 @@ def test_each_licence_of_others_stands_on_the_page_of_the_data_too():
             assert not licence.strip() or licence.strip() in said, (folder, licence)
 
 
+def test_each_library_of_the_website_is_named_and_brings_its_licence():
+    own = {"draw", "scoreboard"}
+    folders = [path for path in (ROOT / "site" / "static").iterdir() if path.is_dir() and path.name not in own]
+    assert {f"site/static/{folder.name}/" for folder in folders} == set(re.findall(r"`(site/static/[a-z]+/)`", NOTICE))
+    for folder in folders:
+        assert "Permission is hereby granted, free of charge" in (folder / "LICENSE").read_text(encoding="utf-8")
+
+
 def test_the_licences_are_whole_and_the_package_names_them():
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n\nCopyright (c) ")
     text = (ROOT / "LICENSE-text").read_text(encoding="utf-8")

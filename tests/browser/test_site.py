@@ -13,8 +13,14 @@ import shutil
 import threading
 
 import pytest
+import torch
 
+from utils.course import site_networks
+from utils.datasets import load
 from utils.files import ROOT
+from utils.onnx_export import OnnxModel
+from utils.reference_runs import reference_runs
+from utils.scoreboard import key_of
 
 PAGES = ROOT / "build" / "site" / "html"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -157,6 +163,133 @@ def test_a_solution_is_shown_only_when_asked_for(visit):
     assert not fold.locator("pre").first.is_visible()
     fold.locator("summary").click()
     assert fold.locator("pre").first.is_visible()
+
+
+# --- draw a digit -----------------------------------------------------------------------------------------------------
+
+ONE, SEVEN = [(140, 40), (140, 240)], [(70, 50), (210, 50), (120, 240)]
+
+
+def _answered(page, before=0):
+    page.wait_for_function(f"document.querySelector('#answers tbody').dataset.answered > {before}", timeout=60_000)
+    return page.locator("#answers tbody tr").evaluate_all(
+        "rows => rows.map(({dataset, cells}) =>"
+        " ({logits: JSON.parse(dataset.logits), cells: [...cells].map(cell => cell.innerText)}))"
+    )
+
+
+def _draw(page, strokes):
+    paper = page.locator("#paper")
+    paper.scroll_into_view_if_needed()
+    box = paper.bounding_box()
+    first, *others = [(box["x"] + x, box["y"] + y) for x, y in strokes]
+    page.mouse.move(*first)
+    page.mouse.down()
+    for point in others:
+        page.mouse.move(*point, steps=12)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize(("strokes", "digit"), [(ONE, "1"), (SEVEN, "7")])
+def test_a_drawn_digit_is_read_rightly(visit, strokes, digit):
+    page = visit("draw.html")
+    _draw(page, strokes)
+    rows = _answered(page)
+    assert len(rows) >= 2
+    assert {row["cells"][3] for row in rows} == {digit}
+    assert all(float(row["cells"][5].replace(",", "")) > 0 for row in rows)
+    assert page.faults == []
+
+
+def test_a_digit_in_the_corner_is_moved_to_the_middle(visit):
+    page = visit("draw.html")
+    _draw(page, [(x / 3, y / 3) for x, y in SEVEN])
+    assert {row["cells"][3] for row in _answered(page)} == {"7"}
+    seen = page.evaluate(
+        "[...document.getElementById('seen').getContext('2d').getImageData(0, 0, 28, 28).data]"
+        ".filter((_, i) => i % 4 === 0)"
+    )
+    ink = 255 - torch.tensor(seen, dtype=torch.float64).reshape(28, 28)
+    rows, columns = (ink > 0).any(1).nonzero(), (ink > 0).any(0).nonzero()
+    assert max(int(rows.max() - rows.min()), int(columns.max() - columns.min())) + 1 == 20
+    places = torch.arange(28, dtype=torch.float64)
+    for across in (ink.sum(0), ink.sum(1)):
+        assert float((across * places).sum() / ink.sum()) == pytest.approx(13.5, abs=0.51)
+
+
+def test_the_browser_computes_what_pytorch_computes(visit):
+    about = json.loads((PAGES / "networks" / site_networks.ABOUT).read_bytes())
+    page, test = visit("draw.html"), load("mnist").test
+    for count, digit in enumerate(about["digits"][:3] + about["digits"][-1:]):
+        page.locator(f".digits button[data-number='{digit['number']}']").press("Enter")
+        rows = {row["name"]: shown for row, shown in zip(about["networks"], _answered(page, count), strict=True)}
+        image = test.images[digit["number"]][None]
+        for network in site_networks.NETWORKS:
+            if network.source and network.name in rows:
+                with torch.no_grad():
+                    wanted = site_networks.read_network(network.source)(image)[0]
+                torch.testing.assert_close(torch.tensor(rows[network.name]["logits"]), wanted, rtol=0, atol=1e-3)
+        int8 = OnnxModel(PAGES / "networks" / "int8.onnx")(image)[0]
+        assert torch.tensor(rows["int8"]["logits"]).argmax() == int8.argmax()
+        assert f"The label is {digit['label']}." in page.locator("#verdict").inner_text()
+    assert page.faults == []
+
+
+def test_where_the_networks_disagree_the_page_says_so(visit):
+    page = visit("draw.html")
+    page.locator("#disputed button").first.click()
+    said = {row["cells"][3] for row in _answered(page)}
+    assert len(said) > 1
+    assert page.locator("#verdict").inner_text().startswith("They disagree: ")
+    assert page.locator("#answers .alone").count() >= 1
+
+
+# --- scoreboard -------------------------------------------------------------------------------------------------------
+
+
+def _column(page, name):
+    index = page.locator(f"#scoreboard th[data-column='{name}']").first.evaluate("head => head.cellIndex")
+    return page.locator("#scoreboard tbody tr:not([hidden])").evaluate_all(
+        f"rows => rows.map(row => row.cells[{index}].dataset.value ?? '')"
+    )
+
+
+def test_the_scoreboard_sorts_and_filters(visit):
+    page = visit("scoreboard.html")
+    everything = len(_column(page, "error"))
+    head = page.locator("#scoreboard th[data-column='error'] button")
+    for turn, name in enumerate(("ascending", "descending")):
+        head.press("Enter")
+        errors = [float(value) for value in _column(page, "error") if value]
+        assert errors == sorted(errors, reverse=bool(turn))
+        assert page.locator(f"#scoreboard th[aria-sort='{name}']").count() == 1
+    page.locator("select[name=family]").select_option("low rank")
+    assert set(_column(page, "family")) == {"low rank"}
+    drawn = int(page.locator("#chart .drawing").get_attribute("data-points"))
+    assert 0 < drawn == len(_column(page, "error")) < everything
+    page.locator("select[name=across]").select_option("time")
+    for name in page.locator("select[name=machine] option").all_inner_texts():
+        page.locator("select[name=machine]").select_option(name)
+        assert name in page.locator("#chart .drawing").get_attribute("aria-label")
+    assert page.faults == []
+
+
+def test_the_scoreboard_names_a_row_under_the_mouse(visit):
+    page = visit("scoreboard.html")
+    page.locator("select[name=network]").select_option("LeNet-5 (20-50-500)")
+    page.locator("select[name=family]").select_option("dense, trained from the start")
+    page.locator("#chart .points path").first.hover(force=True)
+    assert "LeNet-5 (20-50-500), dense" in page.locator("#chart .hoverlayer").inner_text()
+
+
+def test_the_scoreboard_can_be_read_without_javascript(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/scoreboard.html")
+    assert page.locator("#chart img").is_visible()
+    records = {key_of(row) for _, rows in reference_runs().values() for row in rows if row["kind"] == "record"}
+    assert page.locator("#scoreboard tbody tr").count() == len(records)
+    context.close()
 
 
 def test_the_site_is_small():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from utils.course.readme_table import BEGIN, END, put_table, render_table
+from utils.course import frontier_picture
+from utils.course.readme_table import BEGIN, END, NETWORK_NAMES, SELECTED, put_table, render_table
 from utils.files import ROOT
 from utils.reference_runs import reference_runs
 
@@ -14,6 +15,23 @@ def newest_first():
 def test_the_table_in_readme_is_that_of_the_reference_runs():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert put_table(readme, render_table(newest_first())) == readme, "write it anew: make run && make reference"
+
+
+def test_the_picture_is_that_of_the_newest_reference_run():
+    rows = newest_first()[0][1]
+    drawn = frontier_picture.PATH.read_text(encoding="utf-8")
+    assert frontier_picture.digest_of(rows) in drawn, "write it anew: make run && make reference"
+
+
+def test_the_picture_names_the_rows_of_the_table_and_nothing_else():
+    rows = newest_first()[0][1]
+    drawn = frontier_picture.picture(rows).decode()
+    assert len(SELECTED) <= 8
+    for selected in SELECTED:
+        assert f"<!-- {selected.named or NETWORK_NAMES[selected.model]} -->" in drawn
+    without = [each for each in rows if not each["notebook"].startswith("06")]
+    assert "<!-- low rank -->" not in frontier_picture.picture(without).decode()
+    assert frontier_picture.digest_of(without) != frontier_picture.digest_of(rows)
 
 
 def test_the_machines_stand_side_by_side():
@@ -40,8 +58,8 @@ def test_rows_of_other_data_sets_are_left_out():
 
 def test_a_selected_row_that_was_renamed_is_named():
     about, rows = newest_first()[0]
-    others = [each for each in rows if each.get("variant") != "80-40"]
-    with pytest.raises(ValueError, match=r"notebook 03 has no record like .*80-40.*SELECTED"):
+    others = [each for each in rows if not each.get("variant", "").startswith("rank 21")]
+    with pytest.raises(ValueError, match=r"notebook 06 has no record like .*rank 21.*SELECTED"):
         render_table([(about, others)])
-    without = [each for each in rows if not each["notebook"].startswith("03")]
-    assert "(notebooks/03" not in render_table([(about, without)])
+    without = [each for each in rows if not each["notebook"].startswith("06")]
+    assert "(notebooks/06" not in render_table([(about, without)])

@@ -102,7 +102,8 @@ def test_the_command_writes_both_files_and_nothing_of_an_unfit_run(tmp_path, cap
     readme.write_text(f"# Title\n{BEGIN}\n{END}\nend\n")
     folder = tmp_path / "reference"
     a_run(tmp_path / "whole")
-    said = write_reference_run.write_reference(tmp_path / "whole", folder=folder, readme=readme)
+    where = {"folder": folder, "readme": readme, "picture": tmp_path / "frontier.svg"}
+    said = write_reference_run.write_reference(tmp_path / "whole", **where)
     path = path_of(machine_class(), folder=folder)
     about, rows = read_reference(path)
     assert rows == newest()[1]
@@ -110,6 +111,7 @@ def test_the_command_writes_both_files_and_nothing_of_an_unfit_run(tmp_path, cap
     assert {each["seconds"] for each in about["notebooks"].values()} == {2.0}
     assert f"{len(rows)} claims and records" in said
     assert "LeNet-300-100" in readme.read_text()
+    assert (tmp_path / "frontier.svg").read_bytes().startswith(b"<?xml")
 
     path.unlink()
     a_run(tmp_path / "broken", leave_out="05_iterative_pruning")
@@ -117,7 +119,7 @@ def test_the_command_writes_both_files_and_nothing_of_an_unfit_run(tmp_path, cap
     stamp.write_text(json.dumps({"fingerprint": "another"}))
     (tmp_path / "broken" / "results" / "23_scoreboard.jsonl").unlink()  # the last: no other depends on it
     with pytest.raises(ValueError, match="nothing was written") as caught:
-        write_reference_run.write_reference(tmp_path / "broken", folder=folder, readme=readme)
+        write_reference_run.write_reference(tmp_path / "broken", **where)
     assert ": 03_structured_pruning, 05_iterative_pruning, 23_scoreboard. First: make run" in str(caught.value)
     assert not path.exists()
     assert main(["reference", "--output", str(tmp_path / "nothing")]) == 2

@@ -14,68 +14,54 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Selected:
-    """A row of README's table: which record, and what was done in a few words; `clock` is said before the speed-up."""
+    """A row of README's table: which record, and what was done, in a few words.
+
+    `named` is what README's picture calls it; nothing for a dense network, which has its own name.
+    """
 
     notebook: str
     technique: str
     model: str
     variant: str
     done: str
-    clock: str = ""
+    named: str = ""
 
 
 SELECTED = tuple(
     Selected(*each)
     for each in (
         ("01", "dense", "LeNet5", "", "dense, float32"),
-        ("03", "structured pruning", "LeNet5", "3-12-64", "channels removed, 3-12-64, trained on"),
-        ("23", "trained from scratch", "LeNet5", "3-12-64", "control: 3-12-64 trained from scratch"),
-        ("12", "inference", "LeNet5", "3-12-64, ONNX Runtime", "3-12-64, exported"),
-        ("06", "svd", "LeNet5", "conv2 spatial, rank 16", "second convolution split in space, not trained"),
-        ("15", "deep compression", "LeNet5", "", "narrowed, pruned, few levels, coded"),
+        (
+            "23",
+            "trained from scratch",
+            "LeNet5",
+            "3-12-64",
+            "control: 3-12-64 trained from scratch",
+            "small from scratch",
+        ),
+        (
+            "12",
+            "inference",
+            "LeNet5",
+            "3-12-64, ONNX Runtime",
+            "channels removed, 3-12-64, exported",
+            "channels removed",
+        ),
+        ("15", "deep compression", "LeNet5", "3-kB", "narrowed, pruned, few levels, coded", "pruned, shared, coded"),
         ("01", "dense", "LeNet300100", "", "dense, float32"),
+        ("06", "svd", "LeNet300100", "rank 21, long", "first layer cut to rank 21, trained on", "low rank"),
+        ("09", "post-training quantization", "LeNet300100", "ONNX Runtime int8", "int8 after training", "int8"),
         (
-            "02",
-            "unstructured pruning",
+            "05",
+            "iterative pruning",
             "LeNet300100",
-            "90 % global, sparse file and product",
-            "10 % of the weights left, one cut, fine-tuned",
+            "2 %",
+            "2 % of the weights left, pruned gradually",
+            "2 % of the weights",
         ),
-        (
-            "02",
-            "unstructured pruning",
-            "LeNet300100",
-            "90 % random control, dense with zeros",
-            "control: the same with a random mask",
-        ),
-        ("05", "iterative pruning", "LeNet300100", "5 %", "5 % of the weights left, pruned gradually"),
-        ("05", "iterative pruning", "LeNet300100", "2 %", "2 % of the weights left, pruned gradually"),
-        ("03", "structured pruning", "LeNet300100", "80-40", "narrowed to 80-40, trained on"),
-        ("23", "trained from scratch", "LeNet300100", "80-40", "control: 80-40 trained from scratch"),
-        ("06", "svd", "LeNet300100", "rank 21, long", "first layer cut to rank 21, trained on"),
-        ("07", "pca", "LeNet300100", "outputs, not trained", "PCA of the activations, not trained"),
-        ("09", "post-training quantization", "LeNet300100", "ONNX Runtime int8", "int8 after training"),
-        ("10", "quantization-aware training", "LeNet300100", "ternary, packed", "ternary weights, trained so"),
-        (
-            "10",
-            "quantization-aware training",
-            "LeNet300100",
-            "ternary, ONNX Runtime",
-            "the same, a byte for each weight",
-        ),
-        ("15", "deep compression", "LeNet300100", "", "narrowed, pruned, few levels, coded"),
-        ("01", "dense", "LiteNetCNN", "", "dense, float32"),
-        ("10", "quantization-aware training", "LiteNetCNN", "4-bit, packed", "4-bit weights and inputs, trained so"),
-        ("10", "quantization-aware training", "LiteNetCNN", "4-bit, ONNX Runtime", "the same, a byte for each weight"),
-        ("01", "dense", "SmallResNet", "", "dense, float32"),
-        ("09", "post-training quantization", "SmallResNet", "ONNX Runtime float32", "exported"),
-        ("09", "post-training quantization", "SmallResNet", "ONNX Runtime int8 static", "int8 after training"),
-        ("10", "quantization-aware training", "NormedMLP", "binary", "binary weights, trained so"),
-        ("13", "inference", "MobileNetV2", "LiteRT int8, batch 1", "int8 in LiteRT", "over a direct call in Keras"),
-        ("11", "data parallel", "LeNet5", "2 workers", "training by two workers of one thread", "an epoch"),
     )
 )
-"""Rows of README's table; `variant` is how the record's begins. Rows of notebooks that never ran are left out."""
+"""Rows of README's table, at most eight; `variant` is how the record's begins. What never ran is left out."""
 
 NETWORK_NAMES = {
     "LeNet5": "LeNet-5 (20-50-500)",
@@ -107,7 +93,7 @@ def render_table(runs: Sequence[Run]) -> str:
         name = "" if row["model"] == previous else NETWORK_NAMES.get(row["model"], row["model"])
         previous = row["model"]
         error = "" if row["accuracy"] is None else f"{100 * error_of(row):.2f} %"
-        times = [_clock(_find(selected, each), selected.clock) for each in records]
+        times = [_clock(find_record(selected, each)) for each in records]
         link = f"[{selected.notebook}](notebooks/{row['notebook']}.ipynb)"
         lines.append("| " + " | ".join([name, selected.done, error, _file(row, records[0]), *times, link]) + " |")
     machines = "; ".join(
@@ -120,12 +106,13 @@ def render_table(runs: Sequence[Run]) -> str:
         f"Machines: {machines}. Errors and files are of the first. Times with one thread; x is over the float32 "
         "network in eager PyTorch at the same batch size. On 10,000 digits two errors near 1 % that differ by less "
         "than 0.3 points are not told apart. All rows, with the training spent on each, are in "
-        "[23 scoreboard](notebooks/23_scoreboard.ipynb).",
+        "[23 scoreboard](notebooks/23_scoreboard.ipynb), and on the website that `make site` builds.",
     ]
     return "\n".join(lines)
 
 
-def _find(selected: Selected, records: Sequence[Row]) -> Row | None:
+def find_record(selected: Selected, records: Sequence[Row]) -> Row | None:
+    """Return the record of some that a row of the table shows, if it is there."""
     for row in records:
         same = (row["technique"], row["model"]) == (selected.technique, selected.model)
         if same and row["notebook"].startswith(selected.notebook) and row["variant"].startswith(selected.variant):
@@ -135,7 +122,7 @@ def _find(selected: Selected, records: Sequence[Row]) -> Row | None:
 
 def _selected_row(selected: Selected, records: Sequence[Row]) -> Row | None:
     """Return the selected row of the first run; only a notebook that did not run at all may lack it."""
-    row = _find(selected, records)
+    row = find_record(selected, records)
     if row is None and any(other["notebook"].startswith(selected.notebook) for other in records):
         raise ValueError(
             f"notebook {selected.notebook} has no record like {selected}; see SELECTED in utils/course/readme_table.py"
@@ -151,13 +138,13 @@ def _file(row: Row, records: Sequence[Row]) -> str:
     return f"{size / 1000:,.{1 if size < 10_000 else 0}f} kB{smaller}"
 
 
-def _clock(row: Row | None, what: str) -> str:
+def _clock(row: Row | None) -> str:
     if row is None:
         return ""
     if row["technique"] == "dense":
         return "" if row["latency_s"] is None else f"{1000 * row['latency_s']:.2f} ms a digit"
     places = {"speedup": "at batch 1", "speedup_64": "at 64", "speedup_256": "at 256"}
-    said = [f"{_times(row[name])} {what or place}" for name, place in places.items() if row.get(name) is not None]
+    said = [f"{_times(row[name])} {place}" for name, place in places.items() if row.get(name) is not None]
     runtime = " in ONNX Runtime" if said and str(row.get("runtime", "")).lower().startswith("onnx") else ""
     return ", ".join(said) + runtime
 

@@ -1,7 +1,8 @@
 """The website: gathers the notebooks, lessons and pages into one folder and lets Sphinx build them, without a network.
 
 The sources of the pages stay where they are: notebooks with their stored outputs, lessons, README and the pages in
-`site/`. Nothing is executed. Every warning of Sphinx is an error, so a link that leads nowhere ends the build.
+`site/`. No notebook is executed; the networks of "Draw a digit" are exported from the shipped checkpoints. Every
+warning of Sphinx is an error, so a link that leads nowhere ends the build.
 """
 
 import json
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.course.notebook_runner import find_notebooks
+from utils.course.site_networks import write_networks
+from utils.course.site_scoreboard import scoreboard_table
 from utils.files import ROOT
 
 SITE = ROOT / "site"
@@ -39,6 +42,7 @@ def build_site(output: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the website was not built:\n{_last_lines(done.stderr)}")
+    write_networks(pages / "networks")
     return pages
 
 
@@ -108,14 +112,17 @@ def course_rows() -> list[tuple[str, str, str]]:
 
 
 def _with_tables(text: str) -> str:
-    """Fill the places of a page that are written from the course: the table of notebooks, the list of modules."""
+    """Fill the places of a page that are written from the course: its notebooks, modules and records."""
     notebooks = "\n".join(
         f"| [{title}](notebooks/{stem}.ipynb) | {question} | [lesson](lessons/{stem}.md) |"
         for stem, title, question in course_rows()
     )
     head = "| notebook | the question it answers | theory |\n|---|---|---|\n"
     text = text.replace("<!-- notebooks -->", head + notebooks)
-    return text.replace("<!-- modules -->", "\n".join(f"reference/{module}" for module in modules()))
+    text = text.replace("<!-- modules -->", "\n".join(f"reference/{module}" for module in modules()))
+    if "<!-- scoreboard -->" in text:
+        text = text.replace("<!-- scoreboard -->", f"```{{raw}} html\n{scoreboard_table()}\n```")
+    return text
 
 
 def _with_links(path: Path, repository_address: str) -> bytes:
@@ -125,7 +132,16 @@ def _with_links(path: Path, repository_address: str) -> bytes:
     links += [f"[{name}]({address})" for name, address in launch_addresses(path.stem, repository_address).items()]
     title, *rest = "".join(notebook["cells"][0]["source"]).split("\n")
     notebook["cells"][0]["source"] = "\n".join([title, "", " · ".join(links), "", *rest])
+    for cell in notebook["cells"]:
+        if alternative := _alternative_text(cell):
+            cell["metadata"]["mystnb"] = {"image": {"alt": alternative}}
     return _as_file(notebook)
+
+
+def _alternative_text(cell: dict) -> str | None:
+    """Return the takeaway that `figures.show` stores with a cell's figure; myst-nb would take the file's name."""
+    stored = (output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", []))
+    return next((about["alt"] for about in stored if "alt" in about), None)
 
 
 def repository() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from utils.claims import read_results
+from utils.course import frontier_picture
 from utils.course.notebook_runner import code_cells, find_notebooks, fingerprint_of, finished, read_summary
 from utils.course.readme_table import put_table, render_table
 from utils.environment import environment
@@ -46,8 +47,10 @@ def reference_lines(output: Path, notebooks: Sequence[Path], *, date: str) -> li
     return [{"kind": "run", "class": machine_class(), "date": date, "machine": machine, "notebooks": about}, *rows]
 
 
-def write_reference(output: Path, *, folder: Path = FOLDER, readme: Path = ROOT / "README.md") -> str:
-    """Make the last complete run the reference run of this class, and put its table into README; say what was done.
+def write_reference(
+    output: Path, *, folder: Path = FOLDER, readme: Path = ROOT / "README.md", picture: Path = frontier_picture.PATH
+) -> str:
+    """Make the last complete run the reference run of this class, write README's table and picture, say what was done.
 
     Raises a ValueError if a notebook was not run, failed or was changed since: all of them are named, and nothing is
     written.
@@ -64,7 +67,9 @@ def write_reference(output: Path, *, folder: Path = FOLDER, readme: Path = ROOT 
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     replace_file(readme, text.encode())
-    return f"{path.name}: {len(lines) - 1} claims and records of {len(lines[0]['notebooks'])} notebooks; README's table"
+    replace_file(picture, frontier_picture.picture(lines[1:]))
+    count = f"{len(lines) - 1} claims and records of {len(lines[0]['notebooks'])} notebooks"
+    return f"{path.name}: {count}; README's table and picture"
 
 
 def broken_promises(run: Iterable[Row], reference: Iterable[Row]) -> list[Row]:
