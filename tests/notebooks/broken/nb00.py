@@ -19,6 +19,9 @@ IN_NOTEBOOK = [
     ),
     ('("8 bits", in_8_bits)', '("8 bits", to_safetensors)', "rounding brings at least 3.9 times alone"),
     ("torch.randperm(weight.numel())", "weight.abs().flatten().argsort()", "with 70 % of the weights"),
+    ("keep.gather(0, mixed)", "keep", "with 70 % of the weights"),
+    # a byte for each weight, whether it is there or not
+    ("-(-c.numel() // 8) + int(c.count_nonzero())", "int(c.count_nonzero())", "gzip's file is always smaller"),
     ("ALLOWED_DROP = 0.005", "ALLOWED_DROP = 0.5", "on the test split the small network"),
     (
         '"small": small,',
