@@ -29,9 +29,10 @@ def test_the_pairs_are_of_rows_that_are_there():
     }
     assert {name for pair in repairs.CUT_PAIRS for name in pair} <= cuts
     assert {name for pair in (*repairs.PAIRS, *repairs.HALF_PAIRS) for name in pair} <= set(repairs.WAYS)
+    assert {name for pair in repairs.MASK_PAIRS for name in pair} <= {*repairs.WAYS, *repairs.MASK_ALONE}
 
 
-@pytest.mark.parametrize("way", repairs.WAYS)
+@pytest.mark.parametrize("way", [*repairs.WAYS, *repairs.MASK_ALONE])
 def test_every_way_keeps_as_many_weights_of_each_layer(way):
     network = repairs.dense(0)
     before = {name: w.detach().clone() for name, w in prunable(network).items()}
@@ -52,6 +53,12 @@ def test_a_repaired_network_has_the_masks_of_the_unrepaired():
             repairs.prune_all(repairs.dense(0), name, 0.9, 7) for name in (way, way[: -len(", repaired")])
         )
         assert all(torch.equal(repaired[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize(("alone", "way"), repairs.MASK_ALONE.items())
+def test_a_mask_alone_is_that_of_the_rounds(alone, way):
+    masks, found = (repairs.prune_all(repairs.dense(0), name, 0.9, 7) for name in (alone, way))
+    assert all(torch.equal(masks[name], found[name]) for name in found)
 
 
 def test_norms_are_those_of_the_library():

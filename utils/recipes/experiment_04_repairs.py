@@ -68,6 +68,15 @@ PAIRS = (
 HALF_PAIRS = (("magnitude", "random"), ("activation", "magnitude"))
 """Compared at 50 % of each layer, after retraining."""
 
+MASK_PAIRS = (
+    ("Wanda in rounds, mask alone", "Wanda"),
+    ("Wanda in rounds, repaired", "Wanda in rounds, mask alone"),
+    ("OBS in rounds, mask alone", "Wanda"),
+    ("OBS in rounds, repaired", "OBS in rounds, mask alone"),
+)
+"""Compared at 90 % of each layer, after retraining: another mask on the same weights, other weights in the same mask.
+Named after PAIRS had been judged, and before any network with a "mask alone" was measured."""
+
 
 # --- networks and images ----------------------------------------------------------------------------------------------
 
@@ -170,6 +179,12 @@ IN_ROUNDS = {"Wanda in rounds, repaired": "Wanda", "OBS in rounds, repaired": "O
 
 WAYS = (*MASKS, *REPAIRED, *IN_ROUNDS)
 
+MASK_ALONE = {
+    "Wanda in rounds, mask alone": "Wanda in rounds, repaired",
+    "OBS in rounds, mask alone": "OBS in rounds, repaired",
+}
+"""The mask that rounds with repair found, laid on the weights of the dense network: nothing is repaired."""
+
 
 def whole_rows(weight: torch.Tensor, sparsity: float) -> float:
     """Return the sparsity at which each row loses the same whole number of weights, so that all ways keep as many."""
@@ -207,7 +222,11 @@ def rounds_of(schedule: str, sparsity: float) -> list[float]:
 
 
 def prune_all(network: nn.Module, way: str, sparsity: float, seed: int) -> Masks:
-    """Prune every layer in place in one of WAYS; return the masks."""
+    """Prune every layer in place in one of WAYS or MASK_ALONE; return the masks."""
+    if way in MASK_ALONE:
+        masks = prune_all(copy.deepcopy(network), MASK_ALONE[way], sparsity, seed)
+        pruning.apply_masks(network, masks)
+        return masks
     if way in IN_ROUNDS:
 
         def prune(name: str, weight: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
@@ -274,6 +293,10 @@ def conditions() -> Iterator[dict]:
     yield {"experiment": "unpruned", "number": 0}
     yield _cut("Wanda", "in rounds", True, 0)
     yield _retrained("Wanda, repaired", 0.9, 2, 0)
+    for number in FRESH:
+        for way in MASK_ALONE:
+            for epochs in (0, 2):
+                yield _retrained(way, 0.9, epochs, number)
 
 
 def _cut(pick: str, schedule: str, repaired: bool, number: int) -> dict:

@@ -30,6 +30,12 @@ IN_NOTEBOOK = [
         "mask_by_score(-score, 0.9)",
         "all nine criteria keep 23,400, 3,000 and 100 weights",
     ),
+    # the mask keeps the weights that were repaired for it
+    (
+        "verdicts(repairs.MASK_PAIRS, final)",
+        "verdicts([(a, b.replace('mask alone', 'repaired')) for a, b in repairs.MASK_PAIRS], final)",
+        "in the masks of the rounds the repaired weights bring over a point",
+    ),
     # no correction for the number of comparisons
     ("level / (len(p_values) - place)", "level", "of tables of eight equal pairs"),
     ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five repetitions, |t| > 2 is a false alarm"),
