@@ -9,6 +9,7 @@ from utils.models import LeNet300100
 from utils.recipes import experiment_05_controls as controls
 from utils.recipes import experiment_05_schedules as schedules
 from utils.recipes import gradually_pruned
+from utils.training import rise_then_cosine
 
 
 def test_the_table_holds_every_training_once():
@@ -33,10 +34,22 @@ def test_the_control_of_patience_differs_in_the_pruning_alone(monkeypatch):
     assert (list(no_options), list(options)) == ([], ["validation"])
 
 
-def test_a_longer_ticket_has_as_many_steps_more():
+def test_a_rate_that_restarts_is_that_of_trainings_of_their_own(monkeypatch):
+    rates = []
+
+    def note(network, *_, **__):
+        optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+        for _ in range(2 * schedules.STEPS):
+            optimizer.step()
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(controls, "fit", note)
+    controls.restarted_rate("rounds", 0.98, 4, 0)
     recipe = schedules.recipe(0)
-    for more in (0, 30, 100):
-        assert recipe.steps(schedules.TRAIN_IMAGES + more * controls.BATCH_SIZE) == schedules.STEPS + more
+    cycle = [
+        recipe.learning_rate * rise_then_cosine(n, schedules.STEPS, recipe.warm_up) for n in range(schedules.STEPS)
+    ]
+    assert rates == [*cycle, *cycle]
 
 
 def test_the_starting_points_are_not_one_network(monkeypatch):

@@ -1,4 +1,4 @@
-"""The controls of notebook 05: other starts, a constant learning rate, longer tickets, patience without pruning.
+"""The controls of notebook 05: other starts, other learning rates, patience without pruning.
 
 `python -m utils experiments 05_controls` writes `data/experiments/05_controls.jsonl`: a row for each training, with the
 error in per cent, on validation unless the row says otherwise. Interrupted, the same command goes on from there.
@@ -6,9 +6,13 @@ error in per cent, on validation unless the row says otherwise. Interrupted, the
 
 import copy
 import functools
+import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from utils import datasets
 from utils.environment import seed_everything
@@ -19,13 +23,11 @@ from utils.recipes import experiment_05_schedules as schedules
 from utils.recipes import gradually_pruned
 from utils.recipes.experiment_05_schedules import SEEDS, SOURCE, STEPS, TRAIN_IMAGES, Hook
 from utils.sparse_training import RoundsPruner
-from utils.training import Recipe, constant_rate, evaluate, fit
+from utils.training import Recipe, constant_rate, evaluate, fit, rise_then_cosine
 
 NAME = "05_controls"
 
 MINUTES = 28
-
-BATCH_SIZE = 64
 
 RATE = 1e-3  # the mean of a cycle that rises to 2e-3 and falls to 0
 
@@ -38,10 +40,9 @@ def _splits() -> datasets.Splits:
     return datasets.load("mnist")
 
 
-def _train(network: nn.Module, seed: int, epochs: int, hook: Hook | None, more_steps: int = 0) -> float:
-    """Train a network in place as `05_schedules` does, on as many more images as more steps take."""
-    images = _splits().train.take(TRAIN_IMAGES + more_steps * BATCH_SIZE)
-    fit(network, images, schedules.recipe(seed, epochs), after_step=hook)
+def _train(network: nn.Module, seed: int, epochs: int, hook: Hook | None) -> float:
+    """Train a network in place as `05_schedules` does; return its error on validation in per cent."""
+    fit(network, _splits().train.take(TRAIN_IMAGES), schedules.recipe(seed, epochs), after_step=hook)
     return schedules.error(network)
 
 
@@ -83,11 +84,36 @@ def grid_at_a_constant_rate(start: float, length: float, sparsity: float, seed: 
         return schedules.grid(start, length, sparsity, seed)
 
 
-def longer_tickets(step: int, more_steps: int, sparsity: float, seed: int) -> float:
-    """Train a ticket that goes back to `step` for an epoch and some steps more."""
-    masks = schedules.ticket_masks(sparsity, step, seed)
-    network = schedules.first_weights(seed)
-    return _train(network, seed, 1, schedules.from_step(network, masks, step), more_steps)
+def restarted_rate(way: str, sparsity: float, epochs: int, seed: int) -> float:
+    """Prune the dense network at once, or in a cut each epoch, in one training whose rate restarts each epoch.
+
+    The rates are those of `05_schedules`' cycles. There each cycle is a training of its own, with a new optimizer and
+    another order of the images; here the optimizer and the order are those of its one long cycle.
+    """
+    network = load_checkpoint(SOURCE)
+    hooks = {
+        "one cut": lambda: schedules.pruner(network, "one cut", sparsity, epochs * STEPS),
+        "rounds": lambda: RoundsPruner(network, final=sparsity, rounds=epochs, end=epochs * STEPS),
+    }
+    with restarting_rate(STEPS):
+        return _train(network, seed, epochs, hooks[way]())
+
+
+@contextmanager
+def restarting_rate(steps: int) -> Iterator[None]:
+    """Let the rate of the one optimizer within `with` rise and fall anew every so many steps."""
+    recipe, taken = schedules.recipe(0), itertools.count()
+
+    def set_rate(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        rate = recipe.learning_rate * rise_then_cosine(next(taken) % steps, steps, recipe.warm_up)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    handle = register_optimizer_step_pre_hook(set_rate)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def starts(way: str, sparsity: float, seed: int) -> float:
@@ -110,7 +136,7 @@ CONTROLS_OF_05 = {
     "patient": patient,
     "ways at a constant rate": ways_at_a_constant_rate,
     "grid at a constant rate": grid_at_a_constant_rate,
-    "longer tickets": longer_tickets,
+    "restarted rate": restarted_rate,
     "starts": starts,
 }
 
@@ -124,11 +150,6 @@ def conditions() -> Iterator[dict]:
         for split in ("validation", "test"):
             yield {"experiment": "patient", "size": "2-percent", "split": split, "seed": seed}
     for seed in SEEDS:
-        for more in (30, 100):
-            for step in (more, 0):
-                case = {"step": step, "more_steps": more, "sparsity": 0.96, "seed": seed}
-                yield {"experiment": "longer tickets", **case}
-    for seed in SEEDS:
         yield {"experiment": "starts", "way": "dense", "sparsity": 0.0, "seed": seed}
         for sparsity in (0.5, 0.9, 0.98):
             for way in ("one cut", "ten rounds", "gradually"):
@@ -140,6 +161,9 @@ def conditions() -> Iterator[dict]:
     for seed in gradually_pruned.SEEDS:
         for split in ("validation", "test"):
             yield {"experiment": "patient", "size": "5-percent", "split": split, "seed": seed}
+    for seed in SEEDS:
+        for way in ("one cut", "rounds"):
+            yield {"experiment": "restarted rate", "way": way, "sparsity": 0.98, "epochs": 4, "seed": seed}
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -148,6 +172,7 @@ def conditions() -> Iterator[dict]:
 def digest() -> str:
     """Return a digest of what the rows depend on: the code of `05_schedules`, and what is added here."""
     code = (*CONTROLS_OF_05.values(), patiently_trained, dense_network, _train, gradually_pruned, constant_rate)
+    code += (restarting_rate,)
     return digest_of((*code, *schedules.code()), schedules.FILES)
 
 

@@ -26,10 +26,20 @@ IN_NOTEBOOK = [
         "grid[a, b]",
         "a cell of the grid at the constant rate",
     ),
-    # the control goes back, and the ticket does not
-    ("(longer[k, k], longer[0, k])", "(longer[0, k], longer[k, k])", "given its sparse steps back"),
+    # trainings of their own, with a new optimizer each
+    (
+        'errors_of("restarted rate", way=way)',
+        'errors_of("cycles", way=way)',
+        "four trainings are really worse than one",
+    ),
+    # dense kernels: every weight is multiplied
+    (
+        "products[name] * (1 - s) + share * s",
+        "products[name] + share * s",
+        "counted layer by layer, ten epochs of RigL",
+    ),
     # the fixed mask moves
-    ("(fixed, shorter)", "(gradient, shorter)", "for no more multiply-accumulates RigL and SET"),
+    ("(fixed, shorter)", "(gradient, shorter)", "for as many multiply-accumulates RigL and SET"),
     # nothing was pruned
     ("np.array(test_errors[size])", 'np.full(3, test_errors["dense, as it came"])', "pruning to 2 % really costs"),
     # half of the layer, at any places
