@@ -22,18 +22,29 @@ def test_a_whole_table_is_not_trained_again(monkeypatch):
     assert alike.run().startswith("06_trained_alike: ")
 
 
-def test_the_two_small_starts_have_as_many_parameters():
+def test_the_three_small_starts_have_as_many_parameters():
     counts = {shape: count_parameters(alike.start(shape)) for shape in alike.SHAPES}
+    assert counts["plain rank 21"] == counts["rank 21"]
     assert 0 <= counts["narrow"] - counts["rank 21"] < 100
     assert counts["dense"] > 4 * counts["narrow"]
 
 
-def test_the_dense_start_is_the_checkpoint_and_the_cut_one_answers_nearly_so():
+def test_the_dense_start_is_the_checkpoint_and_the_cut_by_data_answers_nearly_so():
     images = alike.splits().validation.images[:200]
     dense = load_checkpoint(alike.LONG.source)
     assert torch.equal(alike.start("dense")(images), dense(images))
-    agree = alike.start("rank 21")(images).argmax(1) == dense(images).argmax(1)
-    assert agree.float().mean() > 0.9
+    agree = {
+        shape: (alike.start(shape)(images).argmax(1) == dense(images).argmax(1)).float().mean()
+        for shape in ("rank 21", "plain rank 21")
+    }
+    assert agree["plain rank 21"] < 0.9 < agree["rank 21"]
+
+
+def test_the_plain_cut_has_the_best_weight_of_its_rank():
+    weight = load_checkpoint(alike.LONG.source).fc1.weight
+    distance = (alike.start("plain rank 21").fc1.merged().weight - weight).norm()
+    discarded = torch.linalg.svdvals(weight)[alike.LONG.rank :].norm()
+    assert distance.item() == pytest.approx(discarded.item(), rel=1e-4)
 
 
 def test_only_the_seed_and_the_epochs_differ():

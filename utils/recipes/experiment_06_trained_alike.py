@@ -1,4 +1,4 @@
-"""The long experiment of notebook 06: is a rank better than fewer neurons, trained alike? Three shapes, three seeds.
+"""The long experiment of notebook 06: is a rank better than fewer neurons, trained alike? Four starts, three seeds.
 
 `python -m utils experiments 06_trained_alike` writes `data/experiments/06_trained_alike.jsonl`: a row for each
 training, with the error on test in per cent. Nothing is chosen by it: all learn from the labels, and the last weights
@@ -22,9 +22,10 @@ from utils.training import Recipe, evaluate, fit
 
 NAME = "06_trained_alike"
 
-MINUTES = 4
+MINUTES = 6
 
-SHAPES = ("dense", "rank 21", "narrow")
+SHAPES = ("dense", "rank 21", "plain rank 21", "narrow")
+"""What the trainings start from; "rank 21" has the directions that the data chose, "plain rank 21" the weight's own."""
 
 EPOCHS = (2, 8)
 
@@ -46,11 +47,13 @@ def recipe(seed: int, epochs: int) -> Recipe:
 
 
 def start(shape: str) -> nn.Module:
-    """Return LeNet300100 dense, cut by the data at rank 21, or with its heaviest neurons only; none is drawn."""
+    """Return LeNet300100 dense, cut at rank 21 with data or without, or with its heaviest neurons; none is drawn."""
     dense = load_checkpoint(LONG.source)
     if shape == "narrow":
         hidden = RECIPES["LeNet300100-compared-narrow"]
         return structured_pruning.remove_channels(dense, structured_pruning.kept_channels(dense, hidden))
+    if shape == "plain rank 21":
+        return low_rank.split_layers(dense, {LONG.layer: LONG.rank})
     if shape == "rank 21":
         moment = low_rank.input_moment(_splits().train.images[:CALIBRATION_IMAGES].flatten(1))
         return low_rank.split_layers(
@@ -77,7 +80,8 @@ def conditions() -> Iterator[dict]:
 def digest() -> str:
     """Return a digest of what the rows depend on: these functions, those they train with, the dense network."""
     code = (
-        recipe, start, tune, low_rank.input_moment, low_rank.split_linear, low_rank.data_aware_factors,
+        recipe, start, tune,
+        low_rank.input_moment, low_rank.split_linear, low_rank.data_aware_factors, low_rank.factors,
         structured_pruning.remove_channels, structured_pruning.kept_channels,
         training.fit, training.Recipe, training.rise_then_cosine, training.random_shifts,
     )  # fmt: skip

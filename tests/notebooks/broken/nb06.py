@@ -10,6 +10,18 @@ IN_NOTEBOOK = [
     ("(rows * columns)).sqrt()", "(m * n)).sqrt()", "deflation finds 20 planted terms"),
     # only one round
     ("counts.append(above)", "return [above]", "of the trained values 20 to 50 pass"),
+    # the first round alone on a spectrum that fades
+    ("counted = rounds(faded)", "counted = [int((faded > edge(faded)).sum())]", "of 100 planted terms that fade"),
+    # half of the rank that is said
+    (
+        "split_layers(dense, {name: k})) for k in scanned",
+        "split_layers(dense, {name: k // 2})) for k in scanned",
+        "fc1 at rank 40 of 300 and fc2 at rank 10",
+    ),
+    # the smallest share in place of the largest that fits
+    ("max((pair for pair in shares", "min((pair for pair in shares", "equal shares choose the ranks"),
+    # slices that are not shuffled
+    ("reshape(1000, 25).gather(1, by_lot)", "reshape(1000, 25)", "in the median slice they hold"),
     # one rule may spend twice as much
     ("cost(ranks) + price[n] <= budget", "cost(ranks) + price[n] <= 2 * budget", "in the same budget"),
     # a network that was not trained at rank 21
@@ -46,6 +58,10 @@ IN_NOTEBOOK = [
     ('load_checkpoint("LeNet300100-rank-21")', "copy.deepcopy(dense)", "its first weight has 21 singular values"),
     # a dense network beside itself
     ('behind("rank 21", "dense", 2)', 'behind("dense", "dense", 2)', "with each of three seeds"),
+    # the narrow network in place of the cut by data
+    ('behind("plain rank 21", "rank 21", n)', 'behind("plain rank 21", "narrow", n)', "with each seed the directions"),
+    # the cut by data in place of the plain one
+    ('behind("narrow", "plain rank 21", 8)', 'behind("narrow", "rank 21", 8)', "after 8 epochs the plain cut"),
     # the lead of the dense network in place of the low rank's
     ('behind("narrow", "rank 21", epochs)', 'behind("narrow", "dense", epochs)', "with each seed rank 21 errs less"),
 ]
