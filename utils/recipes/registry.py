@@ -7,6 +7,7 @@ from utils.recipes import (
     compressed,
     dense,
     equal_bytes,
+    experiment_02_controls,
     experiment_03_latencies,
     experiment_03_starts,
     experiment_04_repairs,
@@ -49,6 +50,7 @@ CHECKPOINTS: dict[str, ModuleType] = {name: module for module in MODULES for nam
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
     for module in (
+        experiment_02_controls,
         experiment_04_repairs,
         experiment_05_schedules,
         experiment_05_controls,
