@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from utils.accounting import layer_costs
 from utils.checks import Case, WrongAnswerError, below, check_cases, exercise
 from utils.datasets import load
 from utils.models import load_checkpoint
@@ -82,8 +83,9 @@ def sparse_product(answer: Callable) -> None:
     check_cases(answer, [case(matrix, x) for matrix, x in [*by_hand, *(drawn(*shape) for shape in shapes)]])
 
 
-CHALLENGE = {"sparsity": 0.95, "error": 7.0}
-"""What 02.3 asks for: the sparsity of LeNet5, and the error on validation in per cent that it may have at most."""
+CHALLENGE = {"sparsity": 0.95, "macs": 573_250, "error": 5.0}
+"""What 02.3 asks for: the sparsity of LeNet5, and the MACs of its kept weights, a quarter of all, and the error on
+validation in per cent that it may have at most."""
 
 
 @exercise("02.3")
@@ -112,6 +114,14 @@ def choose_masks(answer: Callable) -> None:
             f"not yet: the masks remove {removed:,} of {total:,} weights, {removed / total:.2%}, and {wanted:,} are "
             f"asked for, {CHALLENGE['sparsity']:.0%}"
         )
+    costs = {f"{layer.name}.weight": layer for layer in layer_costs(network, torch.zeros(1, 1, 28, 28))}
+    # each kept weight works at every place of its layer's output
+    macs = sum(int(mask.sum()) * costs[name].macs // mask.numel() for name, mask in masks.items())
+    if macs > CHALLENGE["macs"]:
+        raise WrongAnswerError(
+            f"not yet: the kept weights do {macs:,} multiply-accumulates, and at most {CHALLENGE['macs']:,} are asked "
+            "for, a quarter of all"
+        )
     apply_masks(network, masks)
     error = 100 * (1 - evaluate(network, load("mnist").validation).accuracy)
     if error > CHALLENGE["error"]:
@@ -119,4 +129,4 @@ def choose_masks(answer: Callable) -> None:
             f"not yet: with these masks the error on validation is {error:.2f} %, and at most {CHALLENGE['error']:g} % "
             "is asked for"
         )
-    print(f"{removed / total:.0%} of the weights removed, error on validation {below(error)}")
+    print(f"{removed / total:.0%} of the weights removed, {macs:,} MACs left, error on validation {below(error)}")

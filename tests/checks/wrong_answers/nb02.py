@@ -40,6 +40,11 @@ def _zeros_written(network):
 PLAN = {"conv1.weight": 0.52, "conv2.weight": 0.81, "fc1.weight": 0.96, "fc2.weight": 0.91}
 """What the scan of the notebook suggests, rounded."""
 
+LAMP = {"conv1.weight": 0.13, "conv2.weight": 0.73, "fc1.weight": 0.9712, "fc2.weight": 0.45}
+"""The shares that LAMP gives, rounded."""
+
+SMALL_CONVOLUTIONS = {"conv1.weight": 0.6, "conv2.weight": 0.75, "fc1.weight": 0.97, "fc2.weight": 0.5}
+
 WRONG_ANSWERS = {
     "02.1": [
         lambda *case: _break_even(*case, starts=0),  # the row starts forgotten
@@ -95,6 +100,8 @@ WRONG_ANSWERS = {
         lambda network: pruning.global_magnitude_masks(network, 0.95),  # one threshold
         lambda network: pruning.global_magnitude_masks(network, 0.9),  # good enough, with too few zeros
         lambda network: pruning.layerwise_magnitude_masks(network, PLAN),  # the scan as it comes
+        lambda network: pruning.layerwise_magnitude_masks(network, LAMP),  # accurate, with too many MACs
+        lambda network: pruning.layerwise_magnitude_masks(network, SMALL_CONVOLUTIONS),  # MACs met, too many errors
         lambda network: pruning.layerwise_magnitude_masks(network, {"fc1.weight": 1.0}),  # three layers without a mask
         lambda network: {
             name: mask.float() for name, mask in pruning.global_magnitude_masks(network, 0.95).items()

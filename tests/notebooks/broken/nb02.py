@@ -11,13 +11,43 @@ IN_NOTEBOOK = [
     ),
     # the sorting by value and not by magnitude
     ("[w.detach().abs().flatten() for", "[w.detach().flatten() for", "one threshold for all layers"),
+    # each square as a share of the whole layer
+    ("ascending.flip(0).cumsum(0).flip(0)  #", "ascending.sum()  #", "our LAMP scores are those of the definition"),
+    # LAMP that gives every layer the same share
+    (
+        "return pruning.global_masks(scores, sparsity)",
+        "return pruning.layerwise_magnitude_masks(network, sparsity)",
+        "with 80 % zeros global is at least 3 points",
+    ),
+    # the shares of one choice for all
+    (
+        'mean_tuned[f"{c}, random places"][0.95] for c',
+        'mean_tuned["per layer, random places"][0.95] for c',
+        "with 95 % zeros at random places",
+    ),
+    # networks that are not trained
+    (
+        'random_at_90 = {c: tuned[f"{c}, random',
+        'random_at_90 = {c: one_shot[f"{c}, random',
+        "with 90 % zeros at random places",
+    ),
+    # one plan for all
+    ("trained = {p: plan_accuracies(p)", 'trained = {p: plan_accuracies("by the scan")', "25 steps later one threshold"),
+    # the control in place of the pruned network
+    ('live = {"pruned": "pruned"', 'live = {"pruned": "control"', "in each of three trainings the pruned"),
+    # one threshold in place of LAMP
+    (
+        "lamp_masks(lenet5, SCAN_TOTAL)",
+        "pruning.global_magnitude_masks(lenet5, SCAN_TOTAL)",
+        "with 95 % zeros in all and no training",
+    ),
     # a hook that does nothing
     ("weights[name].masked_fill_(~mask", "weights[name].clone().masked_fill_(~mask", "with our hook exactly as many"),
     # one layer's curve for all: the plan is then the same in every layer
     (
         "{name: np.minimum.accumulate(a) for name, a in sensitivity.items()}",
         '{name: np.minimum.accumulate(sensitivity["fc1.weight"]) for name in sensitivity}',
-        "with 95 % zeros in all, the scan's plan",
+        "with 95 % zeros in all and no training",
     ),
 ]
 
