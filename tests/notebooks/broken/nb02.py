@@ -32,7 +32,11 @@ IN_NOTEBOOK = [
         "with 90 % zeros at random places",
     ),
     # one plan for all
-    ("trained = {p: plan_accuracies(p)", 'trained = {p: plan_accuracies("by the scan")', "25 steps later one threshold"),
+    (
+        "trained = {p: plan_accuracies(p)",
+        'trained = {p: plan_accuracies("by the scan")',
+        "25 steps later one threshold",
+    ),
     # the control in place of the pruned network
     ('live = {"pruned": "pruned"', 'live = {"pruned": "control"', "in each of three trainings the pruned"),
     # one threshold in place of LAMP
