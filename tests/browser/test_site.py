@@ -122,7 +122,15 @@ def test_each_stored_output_is_on_the_page(visit, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["index.html", *NOTEBOOKS[::4], "lessons/06_svd_compression.html", "reference/qat.html"]
+    "path",
+    [
+        "index.html",
+        "draw.html",
+        "scoreboard.html",
+        *NOTEBOOKS[::4],
+        "lessons/06_svd_compression.html",
+        "reference/qat.html",
+    ],
 )
 def test_a_telephone_does_not_scroll_sideways(visit, path):
     page = visit(path, width=375)
@@ -248,8 +256,8 @@ def test_where_the_networks_disagree_the_page_says_so(visit):
 
 
 def _column(page, name):
-    index = page.locator(f"#scoreboard th[data-column='{name}']").first.evaluate("head => head.cellIndex")
-    return page.locator("#scoreboard tbody tr:not([hidden])").evaluate_all(
+    index = page.locator(f"#rows th[data-column='{name}']").first.evaluate("head => head.cellIndex")
+    return page.locator("#rows tbody tr:not([hidden])").evaluate_all(
         f"rows => rows.map(row => row.cells[{index}].dataset.value ?? '')"
     )
 
@@ -257,12 +265,12 @@ def _column(page, name):
 def test_the_scoreboard_sorts_and_filters(visit):
     page = visit("scoreboard.html")
     everything = len(_column(page, "error"))
-    head = page.locator("#scoreboard th[data-column='error'] button")
+    head = page.locator("#rows th[data-column='error'] button")
     for turn, name in enumerate(("ascending", "descending")):
         head.press("Enter")
         errors = [float(value) for value in _column(page, "error") if value]
         assert errors == sorted(errors, reverse=bool(turn))
-        assert page.locator(f"#scoreboard th[aria-sort='{name}']").count() == 1
+        assert page.locator(f"#rows th[aria-sort='{name}']").count() == 1
     page.locator("select[name=family]").select_option("low rank")
     assert set(_column(page, "family")) == {"low rank"}
     drawn = int(page.locator("#chart .drawing").get_attribute("data-points"))
@@ -279,7 +287,7 @@ def test_the_scoreboard_names_a_row_under_the_mouse(visit):
     page.locator("select[name=network]").select_option("LeNet-5 (20-50-500)")
     page.locator("select[name=family]").select_option("dense, trained from the start")
     page.locator("#chart .points path").first.hover(force=True)
-    assert "LeNet-5 (20-50-500), dense" in page.locator("#chart .hoverlayer").inner_text()
+    sync_api.expect(page.locator("#chart .hoverlayer")).to_contain_text("LeNet-5 (20-50-500), dense")
 
 
 def test_the_scoreboard_can_be_read_without_javascript(browser, address):
@@ -288,7 +296,7 @@ def test_the_scoreboard_can_be_read_without_javascript(browser, address):
     page.goto(f"{address}/scoreboard.html")
     assert page.locator("#chart img").is_visible()
     records = {key_of(row) for _, rows in reference_runs().values() for row in rows if row["kind"] == "record"}
-    assert page.locator("#scoreboard tbody tr").count() == len(records)
+    assert page.locator("#rows tbody tr").count() == len(records)
     context.close()
 
 

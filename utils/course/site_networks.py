@@ -21,7 +21,7 @@ from utils.onnx_export import OnnxModel, export_onnx, quantize_onnx_static
 ABOUT = "about.json"
 """The file that names the others, written last: where it is, everything is."""
 
-DISAGREEMENTS_SHOWN = 6
+DISAGREEMENTS_SHOWN = 5
 
 
 @dataclass(frozen=True)

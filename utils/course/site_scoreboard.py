@@ -38,7 +38,7 @@ def scoreboard_table(runs: Mapping[str, Run] | None = None) -> str:
     )
     lines = [_line(merged[key], machines) for key in sorted(merged, key=lambda key: key[1:])]
     return (
-        '<div class="table-wrapper"><table id="scoreboard">\n'
+        '<div class="table-wrapper"><table id="rows">\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
     )
 
@@ -50,7 +50,7 @@ def _columns(machines: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     yield "error", "test error, %", ""
     yield "size", "file, kB", ""
     for machine in machines:
-        yield "time", f"ms a digit, {_short(machine)}", machine
+        yield "time", f"ms an image, {_short(machine)}", machine
     for machine in machines:
         yield "speedup", f"times faster, {_short(machine)}", machine
     yield "epochs", "epochs of training", ""

@@ -1,6 +1,6 @@
 // The scoreboard: sorts the table by any column, and draws its rows as a chart. The table is the only data.
 addEventListener("DOMContentLoaded", () => {
-  const table = document.getElementById("scoreboard");
+  const table = document.getElementById("rows");
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   const valueOf = (row, index) => row.cells[index].dataset.value ?? "";
@@ -47,7 +47,7 @@ addEventListener("DOMContentLoaded", () => {
   const machines = heads.filter(({ dataset }) => dataset.column === "time").map(({ dataset }) => dataset.machine);
   const across = choice("across", "across", [
     ["size", "size of the file, kB"],
-    ["time", "time for a digit, ms"],
+    ["time", "time for an image, ms"],
   ]);
   const machine = choice("machine", "machine", machines.map((name) => [name, name]));
   const data = choice("data", "data set", named(dataSet));
