@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "": {""},
     "checks": {"", "checks"},
     "recipes": {"", "recipes"},
-    "course": {"", "course"},
+    "course": {"", "checks", "course"},  # grading calls the checks
     "__main__": {"", "course", "recipes"},
 }
 

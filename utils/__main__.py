@@ -60,6 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
         handout = commands.add_parser(name, help=what)
         handout.add_argument("--output", type=Path, default=BUILD / name, help=f"another folder than build/{name}")
 
+    new_class = commands.add_parser("class", help="write the folder of a class for nbgrader (see: lessons/teaching.md)")
+    new_class.add_argument("--output", type=Path, default=BUILD / "class", help="another folder than build/class")
+    new_class.add_argument("--seed", type=int, help="of the cases that answers are graded with; drawn if not given")
+
+    grade = commands.add_parser("grade", help="grade the submissions of a class, each in a sandbox")
+    grade.add_argument("folder", type=Path, help="the class's folder, with submitted/STUDENT/ASSIGNMENT/")
+    grade.add_argument("--workers", type=int, help="of a cluster on this machine; one for each core if not given")
+    grade.add_argument("--scheduler", metavar="tcp://...", help="the address of a Dask scheduler, in place of these")
+    grade.add_argument("--sandbox", choices=("bubblewrap", "namespaces", "none"), help="the strongest if not given")
+    grade.add_argument("--seconds", type=float, help="for an exercise that is no challenge")
+    grade.add_argument("--force", action="store_true", help="grade also what has a verdict")
+
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a console without Unicode shows ? for a sign that it does not have
@@ -187,6 +199,30 @@ def _handout(options: argparse.Namespace) -> int:
     return 0
 
 
+def _class(options: argparse.Namespace) -> int:
+    from utils.course.classroom_folder import write_class_folder
+
+    print(f"Written: {write_class_folder(options.output, seed=options.seed)}")
+    return 0
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from utils.course import classroom_grading, classroom_reports
+    from utils.course.classroom_sandbox import Limits
+
+    limits = Limits() if options.seconds is None else Limits(seconds=options.seconds)
+    how = {name: getattr(options, name) for name in ("scheduler", "workers", "sandbox", "force")}
+    outcome = classroom_grading.grade(options.folder, classroom_grading.Options(limits=limits, **how))
+    page = classroom_reports.write_reports(options.folder)
+    if classroom_reports.write_gradebook(options.folder):
+        print("The points are in nbgrader's gradebook too.")
+    print(classroom_reports.printed_summary(options.folder))
+    print(f"{outcome.graded} graded now, {outcome.known} before. For you: {page}")
+    for each in outcome.failed:
+        print(f"Not graded: {each}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
 _COMMANDS = {
     "run": _run,
     "report": _report,
@@ -198,6 +234,8 @@ _COMMANDS = {
     "site": _site,
     "student": _handout,
     "solutions": _handout,
+    "class": _class,
+    "grade": _grade,
 }
 
 
