@@ -56,6 +56,7 @@ def setup(app):
 
 html_theme = "furo"
 html_title = project
+templates_path = ["templates"]
 html_static_path = ["static"]
 html_favicon = "static/mark.svg"
 html_css_files = ["course.css", "katex/katex.min.css"]
