@@ -13,6 +13,9 @@ from utils.tiny_networks import Design, TinyNet, deployed_parameters, fill, macs
 TEXT = "full3-6/2 separable5-10/2 separable3-10 weighted"
 
 DRAWN = [draw(most, random.Random(seed)) for seed in range(6) for most in (600, 5_000)]
+DRAWN += map(
+    Design.parse, ("full5-10s2 separable3-14/2 separable3-14s2 weighted", "full3-4/2 full3-6/2 full5-7s2 mean")
+)
 
 
 def test_a_design_and_its_text_say_the_same():
@@ -29,6 +32,7 @@ def test_a_design_and_its_text_say_the_same():
         ("separable3-6 mean", "first block must be full"),
         ("full4-6 mean", "a block is written"),
         ("full3-0 mean", "a block is written"),
+        ("full3-4/2s2 mean", "a block is written"),
         ("full3-6/2 full3-6/2 full3-6/2 full3-6/2 mean", "at least 3x3"),
     ],
 )

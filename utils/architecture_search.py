@@ -1,6 +1,7 @@
 """Search for a network under a budget: draw designs at random, or let good ones mutate.
 
-Both spend the same number of trainings; what a design is worth is a function that the caller brings.
+Both spend the same number of trainings; what a design is worth is a function that the caller brings. Sides are halved
+by pooling only.
 """
 
 import random
