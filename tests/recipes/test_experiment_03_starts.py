@@ -27,8 +27,21 @@ def test_what_is_inherited_are_filters_of_the_dense_network():
     assert all(tuple(kernel.flatten().tolist()) in dense for kernel in starts.start("L1", 0).conv1.weight)
 
 
+def test_the_control_sees_the_same_images_and_a_dense_network_of_its_own(monkeypatch):
+    seen = []
+    monkeypatch.setattr(starts, "fit", lambda network, images, recipe: seen.append((images, recipe)))
+    starts.dense_of_the_same_images.cache_clear()
+    first, second = (starts.start(starts.CONTROL, seed) for seed in (0, 1))
+    starts.dense_of_the_same_images.cache_clear()
+    assert not torch.equal(first.conv1.weight, second.conv1.weight)
+    assert sum(p.numel() for p in first.parameters()) == sum(p.numel() for p in starts.start("L1", 0).parameters())
+    assert [(len(images.labels), recipe.epochs, recipe.seed) for images, recipe in seen] == [
+        (starts.TRAIN_IMAGES, starts.DENSE_EPOCHS, seed) for seed in (0, 1)
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("way", starts.WAYS)
+@pytest.mark.parametrize("way", starts.WAYS)  # the control's dense networks take minutes
 def test_a_row_trained_again_is_the_stored_one(way):
     _, rows = read_experiment(starts.NAME)
     row = next(row for row in rows if row["way"] == way and row["epochs"] == 2)

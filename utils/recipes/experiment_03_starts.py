@@ -1,5 +1,8 @@
 """The long experiment of notebook 03: a narrow LeNet5 that inherits channels, and its twin with new weights.
 
+The channels come from the shipped network, which has seen all training images, or, as a control, from a dense network
+that has seen no other images than the narrow ones do.
+
 `python -m utils experiments 03_starts` writes `data/experiments/03_starts.jsonl`: a row for each training on labels,
 with the error on validation in per cent. Interrupted, the same command goes on from there.
 """
@@ -23,6 +26,11 @@ SHAPE = {"channels": (3, 12), "hidden": 64}
 
 WAYS = ("L1", "scratch")
 
+CONTROL = "L1, same images"
+
+DENSE_EPOCHS = 16
+"""Of the control's dense networks; the longer of EPOCHS."""
+
 EPOCHS = (2, 16)
 
 SEEDS = range(5)
@@ -43,13 +51,22 @@ def recipe(seed: int, epochs: int) -> Recipe:
 def start(way: str, seed: int) -> LeNet5:
     """Return the narrow network before training: channels of the dense one with the largest L1 norms, or new weights.
 
-    The seed draws the new weights; the channels do not depend on it.
+    The seed draws the new weights; the channels of the shipped network do not depend on it, those of the control do.
     """
     if way == "scratch":
         seed_everything(1000 + seed)  # not the seeds of the dense networks
         return LeNet5(**SHAPE)
-    dense = load_checkpoint("LeNet5")
+    dense = dense_of_the_same_images(seed) if way == CONTROL else load_checkpoint("LeNet5")
     return remove_channels(dense, kept_channels(dense, SHAPE))
+
+
+@functools.cache
+def dense_of_the_same_images(seed: int) -> LeNet5:
+    """Return a dense LeNet5 trained from new weights on the images that the narrow networks are trained on."""
+    seed_everything(1000 + seed)
+    network = LeNet5()
+    fit(network, _splits().train.take(TRAIN_IMAGES), recipe(seed, DENSE_EPOCHS))
+    return network
 
 
 def tune(way: str, epochs: int, seed: int) -> float:
@@ -65,6 +82,9 @@ def conditions() -> Iterator[dict]:
         for epochs in EPOCHS:
             for way in WAYS:
                 yield {"way": way, "epochs": epochs, "seed": seed}
+    for seed in SEEDS:
+        for epochs in EPOCHS:
+            yield {"way": CONTROL, "epochs": epochs, "seed": seed}
 
 
 def errors(way: str, epochs: int) -> list[float]:
@@ -79,7 +99,7 @@ def errors(way: str, epochs: int) -> list[float]:
 
 def digest() -> str:
     """Return a digest of what the rows depend on: these functions, the training, the dense network."""
-    code = (recipe, start, tune, training.fit, training.Recipe, training.rise_then_cosine)
+    code = (recipe, start, dense_of_the_same_images, tune, training.fit, training.Recipe, training.rise_then_cosine)
     return digest_of(code, [CHECKPOINTS / "LeNet5.safetensors"])
 
 
