@@ -1,6 +1,7 @@
 """The files that say what is installed agree with each other and with what is installed."""
 
 import importlib.metadata
+import importlib.util
 import shutil
 import subprocess
 import tomllib
@@ -69,6 +70,13 @@ def test_everything_needed_is_installed_and_constrained():
     needed = _closure(direct)
     assert direct <= needed
     assert needed <= _pins("constraints.txt").keys()
+
+
+def test_everything_that_the_website_needs_is_pinned():
+    website, constraints = _pins("requirements-site.txt"), _pins("constraints.txt")
+    assert all([s.operator for s in requirement.specifier] == ["=="] for requirement in website.values())
+    installed = [name for name in website if importlib.util.find_spec("sphinx")]  # `make check` does not install it
+    assert _closure(installed) <= website.keys() | constraints.keys()
 
 
 def test_conda_installs_the_same_files():
