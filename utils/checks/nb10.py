@@ -1,5 +1,6 @@
 """Checks for notebook 10, quantization_aware_training."""
 
+import secrets
 from collections.abc import Callable
 
 import torch
@@ -25,7 +26,7 @@ def scale_gradients(answer: Callable) -> None:
 
     small = [([0.0], 1.0, -2, 1), ([0.25], 1.0, -2, 1), ([9.0], 0.5, -2, 2), ([-9.0], 0.5, -3, 2), ([], 1.0, 0, 3)]
     edges = [([0.5, 1.5, -0.5], 1.0, -2, 2), ([2.0, 2.3, -2.0, -2.3], 1.0, -2, 2), ([-1.0, 0.3], 0.25, 0, 15)]
-    generator = torch.Generator().manual_seed(10)
+    generator = torch.Generator().manual_seed(secrets.randbits(32))
     drawn = [
         ((torch.rand(n, generator=generator) * 6 - 3).tolist(), 0.1 * n, low, high)
         for n, low, high in ((3, -8, 7), (5, 0, 3), (9, -2, 1))
@@ -60,7 +61,7 @@ def integer_sums(answer: Callable) -> None:
         real = torch.tensor(x), torch.tensor(weight, dtype=torch.int32), torch.tensor(bias)
         return *real, input_scale, torch.tensor(weight_scale), bits
 
-    generator = torch.Generator().manual_seed(10)
+    generator = torch.Generator().manual_seed(secrets.randbits(32))
 
     def drawn(examples: int, inputs: int, outputs: int, bits: int) -> tuple:
         # quarters off the halves, so that nothing depends on how a tie is rounded; scales are powers of two

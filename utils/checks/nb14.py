@@ -1,6 +1,7 @@
 """Checks for notebook 14, keras_data_parallelism; no framework is loaded for them."""
 
 import random
+import secrets
 from collections.abc import Callable
 
 from utils.checks import check_cases, check_choice, exercise
@@ -31,7 +32,7 @@ def epoch_plan(answer: Callable) -> None:
         *((1, 1, 1, False), (1, 1, 2, False), (3, 3, 2, False), (5, 3, 2, False), (5, 3, 2, True), (2, 3, 2, True)),
         *((4, 2, 2, True), (13, 8, 4, False), (2051, 256, 2, False), (2051, 256, 2, True), (2049, 256, 2, False)),
     ]
-    generator = random.Random(14)
+    generator = random.Random(secrets.randbits(32))
     for _ in range(30):
         batch = generator.randint(1, 40)
         cases.append((generator.randint(1, 200), batch, generator.randint(1, 9), generator.random() < 0.5))
@@ -64,7 +65,7 @@ def replica_losses(answer: Callable) -> None:
         ([[2.0], [3.0]], [[0.0], [0.0]]),
         ([[2.0, 1.0], [6.0]], [[0.5, 2.0], [0.25]]),
     ]
-    generator = random.Random(14)
+    generator = random.Random(secrets.randbits(32))
     for _ in range(10):
         sizes = [generator.randint(0, 4) for _ in range(generator.randint(1, 4))]
         losses = [[generator.randint(1, 20) / 4 for _ in range(size)] for size in sizes]

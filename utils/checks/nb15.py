@@ -2,6 +2,7 @@
 
 import math
 import random
+import secrets
 from collections.abc import Callable
 
 from utils.checks import check_cases, check_choice, exercise
@@ -28,7 +29,7 @@ def layer_bytes(answer: Callable) -> None:
         return whole + 2 * centroids + 4
 
     small = [([], 2, 1), ([0], 1, 1), ([2, 5], 2, 3), ([3], 2, 3), ([4], 2, 3), ([8], 2, 3), ([1, 1], 4, 8)]
-    generator = random.Random(15)
+    generator = random.Random(secrets.randbits(32))
     drawn = [
         ([generator.randrange(reach) for _ in range(count)], bits, centroids)
         for count, reach, bits, centroids in ((3, 10, 2, 4), (5, 40, 3, 7), (20, 200, 4, 16), (50, 300, 5, 31))
@@ -67,7 +68,7 @@ def decode_canonical(answer: Callable) -> None:
 
     small = [("", {3: 1}), ("0", {3: 1}), ("01", {1: 1, 2: 1}), ("10", {5: 1, 2: 1}), ("0110", {7: 1, 8: 2, 9: 2})]
     codes = [{9: 1, 4: 3, 1: 3, 7: 2}, {1: 2, 2: 2, 3: 2, 4: 2}, {0: 4, 1: 4, 2: 3, 3: 2, 4: 1}, {6: 1, 5: 4, 8: 4}]
-    generator = random.Random(15)
+    generator = random.Random(secrets.randbits(32))
     assert all(math.fsum(2.0**-n for n in lengths.values()) <= 1 for lengths in codes)
     drawn = [(message(c, generator.choices(sorted(c), k=count)), c) for count in (2, 6, 15) for c in codes]
     check_cases(answer, [(case, specification(*case)) for case in [*small, *drawn]])

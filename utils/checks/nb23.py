@@ -1,5 +1,6 @@
 """Checks for notebook 23, scoreboard."""
 
+import secrets
 from collections.abc import Callable
 from random import Random
 
@@ -26,7 +27,7 @@ def coded_size(answer: Callable) -> None:
             size += 4
         return size, 8 * size / weights, (16 + 4 * weights + 4 * biases) / size
 
-    random = Random(16)
+    random = Random(secrets.randbits(32))
     drawn = []
     for _ in range(5):
         weights = random.randint(100, 3000)
@@ -55,7 +56,7 @@ def frontier_positions(answer: Callable) -> None:
 
     small = [[], [(1.0, 1.0)], [(1.0, 2.0), (2.0, 1.0)], [(1.0, 1.0), (2.0, 1.0)], [(2.0, 2.0), (2.0, 1.0)]]
     equal = [[(1.0, 1.0), (1.0, 1.0)], [(3.0, 1.0), (1.0, 3.0), (3.0, 1.0), (3.0, 3.0)]]
-    random = Random(16)
+    random = Random(secrets.randbits(32))
     drawn = [[(float(random.randint(0, 9)), random.randint(0, 9) / 2) for _ in range(n)] for n in (4, 8, 15, 30)]
     check_cases(answer, [((points,), specification(points)) for points in (*small, *equal, *drawn)])
 
