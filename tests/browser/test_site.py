@@ -36,6 +36,7 @@ pytestmark = [
 
 ALL = sorted(path.relative_to(PAGES).as_posix() for path in PAGES.rglob("*.html") if "_static" not in path.parts)
 NOTEBOOKS = [page for page in ALL if re.fullmatch(r"notebooks/(solutions/)?\d\d_\w+\.html", page)]
+NOTEBOOK = "notebooks/03_structured_pruning.html"
 
 MEGABYTE = 1e6
 
@@ -97,6 +98,11 @@ def visit(browser, address):
         context.close()
 
 
+def _assert_accessible(page):
+    results = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+    assert results.violations_count == 0, results.generate_report()
+
+
 @pytest.mark.parametrize("path", ALL)
 def test_a_page_loads_whole_and_everyone_can_read_it(visit, path):
     page = visit(path)
@@ -105,8 +111,7 @@ def test_a_page_loads_whole_and_everyone_can_read_it(visit, path):
     assert page.locator("article h1").count() == 1
     assert page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)") == []
     assert page.locator(".katex-error").count() == 0
-    results = axe.Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
-    assert results.violations_count == 0, results.generate_report()
+    _assert_accessible(page)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
@@ -158,11 +163,12 @@ def test_the_lesson_on_int8_is_two_clicks_away(visit):
     assert page.locator("article h1").inner_text().startswith("09 Post-training quantization")
 
 
-def test_the_page_turns_dark(visit):
-    page = visit("index.html", color_scheme="dark")
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert max(map(int, re.findall(r"\d+", dark)[:3])) < 80
+@pytest.mark.parametrize("path", ["index.html", "draw.html", "scoreboard.html", NOTEBOOK, "reference/qat.html"])
+def test_the_page_turns_dark_and_can_still_be_read(visit, path):
+    page = visit(path, color_scheme="dark")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", ground)[:3])) < 80
+    _assert_accessible(page)
 
 
 def test_a_solution_is_shown_only_when_asked_for(visit):
