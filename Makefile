@@ -14,7 +14,7 @@ SETTINGS := $(VENV)/share/jupyter/lab/settings
 NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: help run test check lab report reference student solutions site checkpoints constraints clean
+.PHONY: help run test check lab report reference student solutions class site checkpoints constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show what each target does
@@ -23,7 +23,7 @@ help: ## show what each target does
 run: $(READY) ## set up, run the whole course on real data, print the report
 	$(RUN) -m utils run $(ONLY) $(FLAGS)
 
-test: $(READY) ## set up, then every test: style, units, notebooks against stored outputs, notebooks with another seed
+test: $(READY) $(VENV)/class-ready ## set up, then every test: style, units, notebooks against stored outputs, notebooks with another seed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -n $(PROCESSES) --dist worksteal
@@ -54,6 +54,9 @@ student: $(READY) ## write build/student: the course to hand out, blank exercise
 solutions: $(READY) ## write build/solutions: the course with its exercises solved
 	$(RUN) -m utils solutions
 
+class: $(VENV)/class-ready ## write build/class: the course for nbgrader, with solutions and hidden cases, to grade a class
+	$(RUN) -m utils class
+
 site: $(VENV)/site-ready ## build the website in build/site/html, from the stored outputs, without a network
 	$(RUN) -m utils site
 
@@ -80,4 +83,9 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 $(VENV)/site-ready: requirements-site.txt $(READY)
 	@$(RUN) -m pip install --disable-pip-version-check --no-input --progress-bar off -q \
 	    -r requirements-site.txt -c constraints.txt >> $(PIPLOG) 2>&1 || { tail -n 20 $(PIPLOG); exit 1; } >&2
+	@touch $@
+
+$(VENV)/class-ready: requirements-class.txt $(READY)
+	@$(RUN) -m pip install --disable-pip-version-check --no-input --progress-bar off -q \
+	    -r requirements-class.txt -c constraints.txt >> $(PIPLOG) 2>&1 || { tail -n 20 $(PIPLOG); exit 1; } >&2
 	@touch $@
