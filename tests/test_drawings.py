@@ -168,3 +168,14 @@ def test_the_group_of_a_shortcut_has_seven_layers_and_the_sum():
     assert (len(boxes), len(marked)) == (9, 8)
     unmarked = drawings.shortcut_group(marked=False).axes[0]
     assert len({patch.get_facecolor() for patch in unmarked.patches if hasattr(patch, "get_width")}) == 1
+
+
+def test_stages_are_to_scale_and_named_with_what_leads_from_each_to_the_next():
+    axis = drawings.stages([(1, 28), (6, 14), (10, 1)], ["60", "226"]).axes[0]
+    assert [patch.get_width() for patch in axis.patches if hasattr(patch, "get_width")] == [28, 14, 1]
+    assert texts(axis) == ["1 × 28²", "60", "6 × 14²", "226", "10"]
+
+
+def test_stages_need_a_step_between_any_two():
+    with pytest.raises(ValueError, match="3 tensors need 2 steps"):
+        drawings.stages([(1, 28), (6, 14), (10, 1)], ["60"])

@@ -534,3 +534,27 @@ def shortcut_group(*, marked: bool = True) -> Figure:
     if marked:
         axis.text(0.1, 7.3, "orange: loses the same channels as the sum, as its outputs or as its inputs", va="bottom")
     return figure
+
+
+def stages(shapes: Sequence[tuple[int, int]], steps: Sequence[str]) -> Figure:
+    """Draw what flows through a network: a square for each tensor, its side to scale, and what is done between them.
+
+    Args:
+        shapes: channels and side in pixels of each tensor, the image first.
+        steps: what leads from each to the next, one text fewer.
+    """
+    if len(steps) != len(shapes) - 1:
+        raise ValueError(f"{len(shapes)} tensors need {len(shapes) - 1} steps between them, got {len(steps)}")
+    largest = max(side for _, side in shapes)
+    gap = 1.15 * largest
+    figure, axis = canvas(sum(side for _, side in shapes) + gap * len(steps) + 0.6 * largest, 2.0 * largest)
+    left, middle = 0.3 * largest, 0.8 * largest
+    for index, (channels, side) in enumerate(shapes):
+        box(axis, left, middle - side / 2, side, side, "", COLOURS[5] if index else REMOVED)
+        label = f"{channels} × {side}²" if side > 1 else f"{channels}"
+        axis.text(left + side / 2, middle + largest / 2 + 0.15 * largest, label, ha="center", va="top")
+        if index < len(steps):
+            right = left + side
+            arrow(axis, (right + 0.1 * gap, middle), (right + 0.9 * gap, middle), steps[index])
+            left = right + gap
+    return figure

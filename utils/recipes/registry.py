@@ -17,6 +17,7 @@ from utils.recipes import (
     experiment_07_starts,
     experiment_08_codebooks,
     experiment_08_last_layer,
+    experiment_16_latencies,
     gradually_pruned,
     keras_mobilenet,
     low_rank,
@@ -60,6 +61,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_08_last_layer,
         experiment_03_latencies,
         experiment_03_starts,
+        experiment_16_latencies,
     )
 }
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
