@@ -28,6 +28,7 @@ LARGEST_SUBMISSION = 50 * 2**20
 """Bytes of all files of a submission that are read."""
 
 _READ = (".ipynb", ".py")
+_OF_NBGRADER = ("timestamp.txt", "submission_secret.txt")
 _AHEAD = 2  # tasks that are sent to a worker before it has finished one: what bounds the memory
 
 
@@ -66,7 +67,7 @@ def _read(folder: Path) -> Submission:
     notes, left = [], LARGEST_SUBMISSION
     own = f"{folder.name}.ipynb"
     for path in sorted(folder.iterdir(), key=lambda each: (each.name == own, each.name)):  # its own name counts most
-        if path.name == "timestamp.txt":
+        if path.name in _OF_NBGRADER:
             continue
         if path.suffix.lower() not in _READ:
             notes.append(f"{path.name} was not read: no notebook")

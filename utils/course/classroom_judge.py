@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from unittest import mock
 
+import numpy.random  # noqa: F401 - it takes numbers from `secrets` when it is loaded, not from a class's seed
 import torch
 from torch import nn
 
