@@ -20,6 +20,7 @@
         { left: "\\[", right: "\\]", display: true },
       ];
       for (const element of document.querySelectorAll(".math")) renderMathInElement(element, { delimiters });
+      dispatchEvent(new Event("resize")); // a formula may be wider than its box now
       document.documentElement.dataset.formulas = "rendered";
     });
 })();

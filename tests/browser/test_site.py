@@ -134,6 +134,7 @@ def test_each_stored_output_is_on_the_page(visit, path):
         "scoreboard.html",
         *NOTEBOOKS[::4],
         "lessons/06_svd_compression.html",
+        "lessons/08_quantization_from_scratch.html",
         "reference/qat.html",
     ],
 )
