@@ -4,6 +4,9 @@ IN_NOTEBOOK = [
     ("[:, unit]", "[:, unit - 1]", "hand, loop and index agree"),
     # the sums of a group, and not their share of its mean
     ("return mean / mean.mean()", "return mean", "we compute the library's scores"),
+    ("sums.mean(dim=0) / sums.mean()", "sums.mean(dim=0)", "the two channels score 0.93 and 1.07"),
+    # the control is what it is compared with
+    ("same = leads(SAME)", 'same = leads("scratch")', "channels of a network that saw only the same images"),
     # the statistics are those of before
     ("update_bn(tuning.images.split(500), same_weights)", "same_weights.eval()", "new statistics alone bring"),
     # the constant forgotten, and the factor with it
