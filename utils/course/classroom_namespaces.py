@@ -19,13 +19,13 @@ def _mount(*arguments: object) -> None:
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
-def _make_read_only(path: Path) -> None:
+def _make_read_only(path: Path, flags: int = _RECURSIVE) -> None:
     class Attributes(ctypes.Structure):
         _fields_ = tuple((name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "userns"))
 
     attributes = Attributes(_READ_ONLY | _NO_SETUID, 0, 0, 0)
     libc = ctypes.CDLL(None, use_errno=True)
-    arguments = _HERE, os.fsencode(path), _RECURSIVE, ctypes.byref(attributes), ctypes.sizeof(attributes)
+    arguments = _HERE, os.fsencode(path), flags, ctypes.byref(attributes), ctypes.sizeof(attributes)
     if libc.syscall(_MOUNT_SETATTR, *arguments):
         raise OSError(ctypes.get_errno(), f"{path} cannot be made read-only: Linux 5.12 or later is needed")
 
@@ -57,7 +57,7 @@ def main() -> None:
         (root / "dev" / name).touch()
         _mount("--bind", f"/dev/{name}", root / "dev" / name)
     os.chdir(root)
-    _mount("-o", "remount,ro", root)
+    _make_read_only(root, 0)
     subprocess.run(["pivot_root", ".", "."], check=True)
     subprocess.run(["umount", "-l", "."], check=True)
     os.chdir("/tmp")
