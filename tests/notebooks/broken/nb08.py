@@ -6,11 +6,15 @@ IN_NOTEBOOK = [
     # not far enough from the half
     ('"away": 2.0**-22', '"away": 2.0**-40', "beside a half over 100 of 1,000 codes"),
     # a range that stays as it was measured
-    ("high = factor * hidden_high", "high = hidden_high", "with 2 bits the best range clips"),
+    ("high = factor * hidden_high", "high = hidden_high", "with 2 bits the range chosen on training images"),
     # inputs that are all alike
     ("(moved @ (x.T @ x / len(x)) @ moved.T)", "(moved @ moved.T)", "by hand 0.03 and 0.01"),
     # every difference is real
     ("if p > level / (len(p_values) - place):", "if p > 1.0:", "real by Holm's rule"),
+    # codebooks in both layers as the control
+    ("ten[ten.form == by_group].set_index", "ten[ten.form == by_part].set_index", "one of the nine is real"),
+    # grids in both layers
+    ("(dense, by_group, by_part, 2)", "(dense, by_group, by_group, 2)", "grids in fc1 with codebooks in fc2"),
     # the weights' noise under another name
     ("{kind: noise(ten, kind) for", "{kind: noise(ten, 'weights') for", "at 2 bits the outputs order"),
     # each group with the scale of its neighbour
