@@ -6,6 +6,7 @@ reads every file that it sees gains nothing. Cases are drawn from the class's se
 every try.
 """
 
+import builtins
 import contextlib
 import copy
 import functools
@@ -18,6 +19,7 @@ import re
 import secrets
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -343,8 +345,6 @@ def _not_sent(content: list, _decoder: Decoder) -> None:
 
 def _error(content: Mapping) -> Exception:
     """Return the exception that the submission raised: its own type where that is a built-in one."""
-    import builtins
-
     name, text = str(content["type"])[:80], str(content["text"])[:_LONGEST_MESSAGE]
     if content.get("blank"):
         return NotImplementedError()
@@ -450,8 +450,6 @@ class Judge:
     """
 
     def __init__(self) -> None:
-        import subprocess
-
         environment = os.environ | {"PYTHONPATH": str(ROOT), "WORKBOOK_QUIET": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "utils.course.classroom_judge"],
