@@ -16,9 +16,17 @@ IN_NOTEBOOK = [
     # the data's directions from the bias, as the data-aware SVD has them
     ('one_way = "PCA of outputs"', 'one_way = "data-aware SVD"', "with the data's directions the centre is worth"),
     # no search: the ranks of the first try for every way
-    ("return max(scored, key=lambda pair: pair[0])", "return scored[0]", "LeNet300100: at PCA's ranks"),
+    ("return max(scored, key=lambda pair: pair[0])", "return scored[0]", "LeNet300100: no way chose a rank at the end"),
+    # SVD at its own ranks twice
+    (
+        '"SVD", chosen["LeNet300100", "PCA of outputs"])',
+        '"SVD", chosen["LeNet300100", "SVD"])',
+        "LeNet300100: at PCA's ranks",
+    ),
     # PCA's place taken by the SVD
     ('leads = {way: anew["PCA of outputs"]', 'leads = {way: anew["SVD"]', "with each of five other sets of images"),
+    # the weight fitted, too
+    ("(shifted, shifted(arriving))", "(fitted, fitted(arriving))", "with its bias corrected and its weight kept"),
     # fitted to what the dense network passes on
     (
         "fitted = refitted(dense.fc2, arriving, wanted)",
@@ -31,6 +39,17 @@ IN_NOTEBOOK = [
         'other, ours = right[model]["PCA of outputs"]',
         "LeNet300100: PCA classifies more test",
     ),
+    ('starts.own_ranks("SVD")', 'starts.own_ranks("PCA of outputs")', "at no more cost, plain SVD errs least"),
+    # the data's directions among the weight's
+    (
+        'of_weights = [way for way in others if way != "data-aware SVD"]',
+        "of_weights = list(others)",
+        "after one epoch all four gaps",
+    ),
+    # the means without their intervals
+    ("if lower[way][4] <= 0]", "if means[way][4] <= 0]", "after four epochs three of the four"),
+    # the other bias at the same ranks
+    ("trained[fixed_own]).loc[4]", 'trained["SVD"]).loc[4]', "for SVD with the centre fixed, ranks of its own"),
     # the start by SVD compared with itself
     (
         'gaps = {way: trained[way] - trained["PCA of outputs"]',
