@@ -87,6 +87,17 @@ def _earned(graded: Graded) -> float:
     return sum(verdict.points for verdict in graded.verdicts)
 
 
+def _notes(row: dict[str, Any], graded: Graded) -> list[str]:
+    """Return what there is to say about the files, each sentence once, with the exercises that it is about."""
+    about: dict[str, list[str]] = {}
+    for verdict in graded.verdicts:
+        for note in verdict.notes:
+            about.setdefault(note, []).append(verdict.exercise)
+    everywhere = len(graded.verdicts)
+    own = [note if len(each) == everywhere else f"{', '.join(each)}: {note}" for note, each in about.items()]
+    return [*row["notes"], *own]
+
+
 def student_page(student: str, rows: Table) -> str:
     """Return the page that goes back to a student."""
     parts = []
@@ -99,8 +110,7 @@ def student_page(student: str, rows: Table) -> str:
             said = _pre(verdict.message) + (f"<p>Hint: {html.escape(hint)}</p>" if hint else "")
             lines.append([verdict.exercise, _WORDS[verdict.state], f"{verdict.points:g} of {verdict.of}", said])
         parts.append(_table("Exercises", ("exercise", "verdict", "points", "what was found"), lines))
-        notes = dict.fromkeys([*row["notes"], *(note for each in graded.verdicts for note in each.notes)])
-        if notes:
+        if notes := _notes(row, graded):
             items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
             parts.append(f"<p>About the file:</p><ul>{items}</ul>")
     return _page(f"Feedback for {student}", *parts)
@@ -267,10 +277,10 @@ def _to_look_at(rows: Table, verdicts: dict, unknown: list[str]) -> str:
         [html.escape(student), exercise, _pre(verdict.message)]
         for (_, exercise), of_exercise in verdicts.items()
         for student, verdict in of_exercise
-        if verdict.state in ("stopped", "unsent", "missing")
+        if verdict.state in ("stopped", "unsent")  # of a missing answer the notes below speak
     ]
     for row, graded in rows:
-        for note in dict.fromkeys([*row["notes"], *(note for each in graded.verdicts for note in each.notes)]):
+        for note in _notes(row, graded):
             lines.append([html.escape(row["student"]), html.escape(row["assignment"]), _pre(note)])
     lines += [[html.escape(each), "", "its folder is named after no assignment"] for each in unknown]
     return _table("To look at", ("student", "where", "what"), lines)
