@@ -5,8 +5,10 @@ import hashlib
 import io
 import os
 import signal
+import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -213,6 +215,26 @@ def test_interrupted_it_goes_on(tmp_path, cluster, monkeypatch):
     assert len(read_verdicts(folder)) == 8
 
 
+def test_memory_does_not_grow_with_the_class(tmp_path, cluster, monkeypatch):
+    """No more submissions are read than the two workers are about to grade."""
+    folder, held, most = _small(tmp_path, 15), [], []
+    read, write = classroom_grading._read, classroom_grading._Log.write
+
+    def counted(path):
+        held.append(path)
+        most.append(len(held))
+        return read(path)
+
+    def written(log, row):
+        held.pop()
+        write(log, row)
+
+    monkeypatch.setattr(classroom_grading, "_read", counted)
+    monkeypatch.setattr(classroom_grading._Log, "write", written)
+    assert grade(folder, Options(scheduler=cluster.scheduler_address, limits=LIMITS)).graded == 15
+    assert max(most) <= 2 * classroom_grading._AHEAD
+
+
 def test_a_worker_of_another_version_is_named(tmp_path, cluster, monkeypatch):
     folder = _small(tmp_path, 1)
     monkeypatch.setattr(classroom_grading, "digest_of_course", lambda: "another")
@@ -236,7 +258,9 @@ def test_links_and_pipes_are_not_followed(tmp_path):
     assert len(digest_of_course()) == 16
 
 
-def test_nbgraders_gradebook_gets_the_points(folder):
+def test_nbgraders_gradebook_gets_the_points(folder, monkeypatch):
+    program = Path(sys.executable).parent  # nbgrader calls alembic by its name to make a gradebook
+    monkeypatch.setenv("PATH", f"{program}{os.pathsep}{os.environ['PATH']}")
     nbgrader = pytest.importorskip("nbgrader.api", reason="nbgrader is not installed")
     with nbgrader.Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
         book.add_assignment(ASSIGNMENT)
