@@ -23,9 +23,10 @@ help: ## show what each target does
 run: $(READY) ## set up, run the whole course on real data, print the report
 	$(RUN) -m utils run $(ONLY) $(FLAGS)
 
-test: $(READY) $(VENV)/class-ready ## set up, then every test: style, units, notebooks against stored outputs, notebooks with another seed
+test: $(READY) $(VENV)/class-ready ## set up, then every test: style, site, units, notebooks against stored outputs and with another seed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(MAKE) --no-print-directory site
 	$(RUN) -m pytest -n $(PROCESSES) --dist worksteal
 	$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(NBVAL) notebooks/*.ipynb || \
 	    { test -s build/test/again.txt && echo "Again, alone: it is this that counts." && \

@@ -80,7 +80,6 @@ def test_ci_goes_on_without_a_browser_and_says_so(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [
-        "There is no Chromium here: the tests of the website in a browser will be skipped.",
-        "make test",
-    ]
+    said = done.stdout.splitlines()
+    assert "There is no Chromium here: the tests of the website in a browser will be skipped." in said
+    assert said[-1] == "make test"

@@ -94,7 +94,7 @@ def visit(browser, address):
         )
         page.goto(f"{address}/{path}", wait_until="load")
         if page.locator(".math").count():
-            page.wait_for_selector("html[data-formulas=rendered]", timeout=10_000)
+            page.wait_for_selector("html[data-formulas=rendered]", timeout=30_000)
         return page
 
     yield visit
