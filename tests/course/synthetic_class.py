@@ -307,6 +307,16 @@ return 0
         first=False,
         state="wrong",
     ),
+    "asks-the-reference": _hostile(
+        """
+import importlib, pkgutil
+import utils.checks
+found = [module.name for module in pkgutil.iter_modules(utils.checks.__path__)]
+importlib.import_module("utils.checks.nb13")
+""",
+        first=False,
+        state="wrong",
+    ),
     "patches-utils": _hostile(
         """
 import sys, builtins

@@ -25,10 +25,12 @@ from utils.course.classroom_answers import confine
 options = json.loads(sys.argv[1])
 confine(options["limits"], options["user"])
 found = {"course": sorted(os.listdir(options["course"])), "user": os.getuid()}
+found["checks"] = os.listdir(options["course"] + "/utils/checks")
 found["processes"] = sum(name.isdigit() for name in os.listdir("/proc"))
 found["rights"] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")]
 written = []
-for folder in ("/", "/dev", "/etc", "/usr", options["course"] + "/utils", "/proc/sys", "/tmp"):
+own = [options["course"] + "/utils", options["course"] + "/utils/checks"]
+for folder in ("/", "/dev", "/etc", "/usr", *own, "/proc/sys", "/tmp"):
     try:
         open(folder + "/mine", "w").write("x")
         written.append(folder)
@@ -96,6 +98,7 @@ def test_what_is_seen_written_and_reached(kind, listening):
     found = json.loads(done.stdout)
     environment = {name for name in (".venv",) if (ROOT / name).exists()}
     assert set(found["course"]) - environment == {"data", "utils"}, "no notebooks, no solutions, nothing that was built"
+    assert found["checks"] == ["__init__.py"], "no specification, no right letters"
     assert found["user"] != 0 or os.geteuid() != 0
     assert set(found["rights"]) == {"0" * 16}
     assert found["written"] == ["/tmp"]

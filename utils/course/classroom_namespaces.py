@@ -30,6 +30,11 @@ def _make_read_only(path: Path, flags: int = _RECURSIVE) -> None:
         raise OSError(ctypes.get_errno(), f"{path} cannot be made read-only: Linux 5.12 or later is needed")
 
 
+def _bind(path: Path, inside: Path) -> None:
+    _mount("--rbind", path, inside)
+    _make_read_only(inside)
+
+
 def main() -> None:
     """Read from the argument what is seen, the scratch folder's size, the rights and the command, and become that."""
     about = json.loads(sys.argv[1])
@@ -49,8 +54,12 @@ def main() -> None:
             inside.symlink_to(os.readlink(path))
             continue
         inside.mkdir() if path.is_dir() else inside.touch()
-        _mount("--rbind", path, inside)
-        _make_read_only(inside)
+        _bind(path, inside)
+    hidden, shown = (root / Path(about[name]).relative_to("/") for name in ("hidden", "shown"))
+    _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", hidden)
+    shown.touch()
+    _bind(Path(about["shown"]), shown)
+    _make_read_only(hidden)
     (root / "proc").mkdir()
     _mount("-t", "proc", "proc", root / "proc")
     for name in _DEVICES:

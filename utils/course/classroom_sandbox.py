@@ -28,6 +28,9 @@ KINDS = ("bubblewrap", "namespaces", "none")
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 _SEEN = ("utils", "data")  # of the course; no notebook, no solution, nothing that was built
+_HIDDEN, _SHOWN = ROOT / "utils" / "checks", ROOT / "utils" / "checks" / "__init__.py"
+"""The checks have specifications and right letters: of their folder a submission sees what it imports, and no more."""
+
 _LARGEST_REPLY = 64 * 2**20
 _EVERY = 0.1  # seconds between two looks at the memory
 
@@ -235,7 +238,7 @@ def _command(kind: str, limits: Limits, command: list[str]) -> list[str]:
     if kind == "namespaces":
         rights = "-all,+setuid,+setgid" if os.geteuid() == 0 else "-all"  # a root is yet to become another user
         about = {"seen": list(map(str, seen_folders())), "scratch": limits.scratch, "rights": rights}
-        about["command"] = command
+        about |= {"hidden": str(_HIDDEN), "shown": str(_SHOWN), "command": command}
         script = str(Path(__file__).with_name("classroom_namespaces.py"))
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         spaces = ["--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
@@ -259,4 +262,6 @@ def _bubblewrap(limits: Limits) -> list[str]:
             command += ["--perms", "0755", "--dir", str(parent)]
     for path in seen:
         command += ["--symlink", os.readlink(path), str(path)] if path.is_symlink() else ["--ro-bind", *2 * [str(path)]]
-    return [*command, "--proc", "/proc", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--"]
+    command += ["--perms", "0755", "--tmpfs", str(_HIDDEN), "--ro-bind", *2 * [str(_SHOWN)]]
+    command += ["--proc", "/proc", "--remount-ro", str(_HIDDEN), "--remount-ro", "/dev", "--remount-ro", "/"]
+    return [*command, "--chdir", "/tmp", "--"]
