@@ -1,4 +1,4 @@
-"""A class from its folder to its grades: thirty students, then hostile ones beside twenty of them; workers come and go."""
+"""A class from its folder to its grades: thirty students, hostile ones beside twenty of them, workers come and go."""
 
 import csv
 import hashlib
