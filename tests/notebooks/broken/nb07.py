@@ -15,8 +15,12 @@ IN_NOTEBOOK = [
     ),
     # the data's directions from the bias, as the data-aware SVD has them
     ('one_way = "PCA of outputs"', 'one_way = "data-aware SVD"', "with the data's directions the centre is worth"),
-    # no search: the ranks of the first try for every way
-    ("return max(scored, key=lambda pair: pair[0])", "return scored[0]", "LeNet300100: no way chose a rank at the end"),
+    # a grid of ranks that ends where two of the ways are best
+    (
+        '"LeNet300100": ("fc2", (5, 8, 10, 15, 20, 25, 30, 35, 40, 45))',
+        '"LeNet300100": ("fc2", (10, 15, 20, 25, 30, 35, 40))',
+        "LeNet300100: no way chose a rank at the end",
+    ),
     # SVD at its own ranks twice
     (
         '"SVD", chosen["LeNet300100", "PCA of outputs"])',
