@@ -79,6 +79,10 @@ def test_an_answer_of_any_form_is_found(source):
 BLANK = 'def f(x):\n    """What."""\n    raise NotImplementedError\n\n\ncheck("13.1", f)'
 
 
+def test_a_star_import_brings_its_names():
+    assert _built("from math import *", "def f(x):\n    return floor(x)")(2.5) == 2
+
+
 def test_a_blank_is_blank_and_does_not_undo_an_answer():
     answers = _answers(BLANK)
     assert answers.is_blank(answers.find("13.1"))

@@ -100,7 +100,6 @@ def parse(source: str) -> list[ast.stmt]:
 class Answer:
     """What was found of one exercise."""
 
-    exercise: str
     expression: ast.expr | None = None
     cell: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -121,6 +120,7 @@ class Answers:
         self._broken = [source for source, found in zip(submitted, self._cells, strict=True) if source and not found]
         self._providers: dict[str, ast.stmt] = {}
         self._where: dict[str, list[int]] = {}
+        self._stars = [each for cell in self._cells for each in cell if _names_provided(each) == ["*"]]
         for statements in map(parse, course):
             for statement in statements:
                 self._provide(statement)
@@ -141,7 +141,7 @@ class Answers:
 
     def find(self, exercise: str) -> Answer:
         """Return the answer to one exercise: what the last `check` of it is given, or the function of its name."""
-        answer, name = Answer(exercise), self._exercises[exercise]
+        answer, name = Answer(), self._exercises[exercise]
         for number, statements in enumerate(self._cells):
             for call in _checks(statements):
                 if call.args[0].value == exercise:
@@ -189,7 +189,7 @@ class Answers:
         own = self._cells[answer.cell] if answer.cell is not None else []
         own = [each for each in own if not _is_check(each)]
         needed = self._needed([*own, ast.Expr(answer.expression)])
-        others = [each for each in needed if each not in own]
+        others = [each for each in [*self._stars, *needed] if each not in own]
         for statement in [*others, *own]:
             with contextlib.suppress(*() if isinstance(statement, _DEFINITIONS) else (Exception,)):
                 exec(compile(ast.Module([statement], []), "<submission>", "exec"), namespace)
