@@ -66,6 +66,7 @@ def test_every_bar_that_is_lowered_is_one_of_a_challenge():
         assert nearer(bar) != bar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "state", "points"), [(7.0, "right", 4), (3.0, "partial", 2), (2.0, "wrong", 0)])
 def test_a_challenge_that_nearly_meets_its_bar_gets_half_its_points(error, state, points):
     """The solution's error lies between 3 and 4.5 per cent."""
@@ -79,6 +80,7 @@ def test_a_budget_that_is_not_kept_is_not_nearly_kept():
     assert points_for(exercises("02_unstructured_pruning")["02.3"], answer, SEED)[:2] == ("wrong", 0)
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_tensors_networks_and_masks_make_the_journey(judge):
     verdicts = _graded(judge, "02_unstructured_pruning", right_answers("02_unstructured_pruning"))
@@ -111,6 +113,7 @@ TOO_LARGE = (
 )
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_what_an_answer_changes_in_its_arguments_is_seen(judge):
     verdict = _graded(judge, "05_iterative_pruning", {"05.2": CHANGED})["05.2"]
@@ -120,6 +123,7 @@ def test_what_an_answer_changes_in_its_arguments_is_seen(judge):
     assert "has other weights now" in verdict.message
 
 
+@pytest.mark.slow
 @needs_sandbox
 def test_a_network_too_large_to_measure_costs_its_points_and_nothing_else(judge):
     right = right_answers("06_svd_compression")
