@@ -1,6 +1,8 @@
 """The ten commands of the teacher's guide do what the page says, in its order, for a class of several students."""
 
+import contextlib
 import csv
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -8,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.course.synthetic_class import AWKWARD, HOSTILE, PLAIN, right_answers, write_submissions
 from tests.course.test_classroom_sandbox import WORKING
+from utils.course.pin_resolution import pins
 from utils.files import ROOT
 
 GUIDE = (ROOT / "lessons" / "teaching.md").read_text(encoding="utf-8")
@@ -27,6 +31,17 @@ def test_there_are_ten_commands_each_of_which_exists():
     targets = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "\nclass: $(VENV)/class-ready" in targets
     assert "$(RUN) -m utils class\n" in targets
+
+
+def test_what_a_class_needs_is_pinned_beside_the_course():
+    course = {Requirement(line).name for line in pins("constraints.txt")}
+    own = [Requirement(line) for line in pins("requirements-class.txt")]
+    assert {"nbgrader", "dask", "distributed"} <= {requirement.name for requirement in own}
+    assert not course & {requirement.name for requirement in own}, "pinned there already"
+    for requirement in own:
+        assert [each.operator for each in requirement.specifier] == ["=="]
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            assert requirement.specifier.contains(importlib.metadata.version(requirement.name)), requirement
 
 
 def _run(number, folder, shared, where=None):
