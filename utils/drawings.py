@@ -546,7 +546,7 @@ def stages(shapes: Sequence[tuple[int, int]], steps: Sequence[str]) -> Figure:
     if len(steps) != len(shapes) - 1:
         raise ValueError(f"{len(shapes)} tensors need {len(shapes) - 1} steps between them, got {len(steps)}")
     largest = max(side for _, side in shapes)
-    gap = 1.15 * largest
+    gap = 1.5 * largest
     figure, axis = canvas(sum(side for _, side in shapes) + gap * len(steps) + 0.6 * largest, 2.0 * largest)
     left, middle = 0.3 * largest, 0.8 * largest
     for index, (channels, side) in enumerate(shapes):
