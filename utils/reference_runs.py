@@ -113,7 +113,21 @@ def nearest_reference(name: str | None = None) -> tuple[dict, list[dict]]:
     runs = reference_runs()
     if not runs:
         raise ReferenceRunError(f"there is no reference run in data/reference; write one: {COMMAND}")
-    return runs.get(name or machine_class()) or max(runs.values(), key=lambda run: run[0]["date"])
+    return runs.get(name or machine_class()) or next(iter(newest_first(runs).values()))
+
+
+def newest_first(runs: Mapping[str, tuple[dict, list[dict]]]) -> dict[str, tuple[dict, list[dict]]]:
+    """Return reference runs in the order of their dates and, on one day, of their times; without a time comes last.
+
+    >>> runs = {"a": ({"date": "2026-01-02"}, []), "b": ({"date": "2026-01-02", "time": "09:30"}, [])}
+    >>> list(newest_first(runs))
+    ['b', 'a']
+    """
+    return dict(sorted(runs.items(), key=lambda item: _when(*item[1]), reverse=True))
+
+
+def _when(about: dict, _: list[dict]) -> tuple[str, str]:
+    return about["date"], about.get("time", "")
 
 
 def measured_elsewhere(notebook: str, statement: str) -> dict[str, Mapping[str, float]]:

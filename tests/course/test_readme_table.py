@@ -5,26 +5,26 @@ import pytest
 from utils.course import frontier_picture
 from utils.course.readme_table import BEGIN, END, NETWORK_NAMES, SELECTED, put_table, render_table
 from utils.files import ROOT
-from utils.reference_runs import reference_runs
+from utils.reference_runs import newest_first, reference_runs
 
 
-def newest_first():
-    return sorted(reference_runs().values(), key=lambda run: run[0]["date"], reverse=True)
+def runs():
+    return list(newest_first(reference_runs()).values())
 
 
 def test_the_table_in_readme_is_that_of_the_reference_runs():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert put_table(readme, render_table(newest_first())) == readme, "write it anew: make run && make reference"
+    assert put_table(readme, render_table(runs())) == readme, "write it anew: make run && make reference"
 
 
 def test_the_picture_is_that_of_the_newest_reference_run():
-    rows = newest_first()[0][1]
+    rows = runs()[0][1]
     drawn = frontier_picture.PATH.read_text(encoding="utf-8")
     assert frontier_picture.digest_of(rows) in drawn, "write it anew: make run && make reference"
 
 
 def test_the_picture_names_the_rows_of_the_table_and_nothing_else():
-    rows = newest_first()[0][1]
+    rows = runs()[0][1]
     drawn = frontier_picture.picture(rows).decode()
     assert len(SELECTED) <= 8
     for selected in SELECTED:
@@ -35,7 +35,7 @@ def test_the_picture_names_the_rows_of_the_table_and_nothing_else():
 
 
 def test_the_machines_stand_side_by_side():
-    header = render_table(newest_first()).splitlines()[0]
+    header = render_table(runs()).splitlines()[0]
     assert "on the clock, AVX2" in header
     assert "on the clock, AVX512-VNNI" in header
 
@@ -51,13 +51,13 @@ def test_the_table_goes_between_the_comments():
 
 
 def test_rows_of_other_data_sets_are_left_out():
-    about, rows = newest_first()[0]
+    about, rows = runs()[0]
     others = [{**each, "data_set": "fashion_mnist", "accuracy": 0.5} for each in rows if each["kind"] == "record"]
     assert render_table([(about, [*others, *rows])]) == render_table([(about, rows)])
 
 
 def test_a_selected_row_that_was_renamed_is_named():
-    about, rows = newest_first()[0]
+    about, rows = runs()[0]
     others = [each for each in rows if not each.get("variant", "").startswith("rank 21")]
     with pytest.raises(ValueError, match=r"notebook 06 has no record like .*rank 21.*SELECTED"):
         render_table([(about, others)])

@@ -5,7 +5,7 @@ from html import escape
 
 from utils.claims import DATA_SETS
 from utils.course.readme_table import NETWORK_NAMES
-from utils.reference_runs import reference_runs
+from utils.reference_runs import newest_first, reference_runs
 from utils.scoreboard import data_set_of, error_of, key_of
 
 Row = Mapping[str, object]
@@ -25,10 +25,9 @@ def scoreboard_table(runs: Mapping[str, Run] | None = None) -> str:
             shown as the newest run has it; a record that it lacks comes from the others.
     """
     runs = reference_runs() if runs is None else runs
-    newest_first = sorted(runs, key=lambda name: (runs[name][0]["date"], name), reverse=True)
     merged: dict[tuple, dict[str, Row]] = {}
-    for name in newest_first:
-        for row in runs[name][1]:
+    for name, (_, rows) in newest_first(runs).items():
+        for row in rows:
             if row["kind"] == "record":
                 merged.setdefault(key_of(row), {})[name] = row
     machines = sorted(runs)

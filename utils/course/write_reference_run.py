@@ -38,13 +38,14 @@ def unfit_notebooks(output: Path) -> list[str]:
     return [name for name, fingerprint in found.items() if not finished(output, name, fingerprint)]
 
 
-def reference_lines(output: Path, notebooks: Sequence[Path], *, date: str) -> list[dict]:
+def reference_lines(output: Path, notebooks: Sequence[Path], *, now: datetime.datetime) -> list[dict]:
     """Return the lines of a reference run: about it, then every claim and record of a run."""
     rows = [row for row in read_results(output / "results") if row["kind"] != "prediction"]
     measured = read_summary(output)["notebooks"]
     about = {path.stem: {"digest": digest_of(path), **measured.get(path.stem, {})} for path in notebooks}
     machine = environment()
-    return [{"kind": "run", "class": machine_class(), "date": date, "machine": machine, "notebooks": about}, *rows]
+    when = {"date": now.date().isoformat(), "time": f"{now:%H:%M}"}
+    return [{"kind": "run", "class": machine_class(), **when, "machine": machine, "notebooks": about}, *rows]
 
 
 def write_reference(
@@ -60,7 +61,7 @@ def write_reference(
             "the reference run must be complete; nothing was written. Not run, failed, changed since, or run with "
             f"other parameters: {', '.join(unfit)}. First: make run"
         )
-    lines = reference_lines(output, find_notebooks(), date=datetime.date.today().isoformat())
+    lines = reference_lines(output, find_notebooks(), now=datetime.datetime.now(datetime.UTC))
     path = path_of(lines[0]["class"], folder=folder)
     others = [read_reference(other) for other in sorted(folder.glob("*.jsonl")) if other != path]
     text = put_table(readme.read_text(encoding="utf-8"), render_table([(lines[0], lines[1:]), *others]))
