@@ -199,7 +199,7 @@ def check_choice(answer: Callable, *, right: set[str], why_wrong: dict[str, str]
 
 
 def below(percent: float) -> str:
-    """Return an error as the quarter of a per cent that it lies below: other processors agree, but for those at its edge.
+    """Return an error as the quarter of a per cent that it lies below, on which most processors agree.
 
     >>> below(1.61), below(1.75)
     ('below 1.75 %', 'below 2 %')
