@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from utils.input_validation import require_int
-from utils.tiny_networks import HEADS, KERNELS, KINDS, SIDE, SMALLEST_SIDE, Block, Design, deployed_parameters, fill
+from utils.tiny_networks import (
+    HEADS,
+    KERNELS,
+    KINDS,
+    SMALLEST_SIDE,
+    Block,
+    Design,
+    deployed_parameters,
+    fill,
+    side_after,
+)
 
 Measure = Callable[[Design], float]
 """Trains a design and returns its error on validation."""
@@ -123,8 +133,7 @@ def best(found: list[Found]) -> Found:
 def _first_that_fits(candidate: Callable[[], Design], most: int, fits: Fits) -> Design:
     for _ in range(TRIES):
         design = candidate()
-        pools = sum(block.pool for block in design.blocks)
-        if SIDE >> pools < SMALLEST_SIDE:
+        if side_after(design.blocks) < SMALLEST_SIDE:
             continue
         try:
             design = fill(design, most)

@@ -137,6 +137,11 @@ def block_macs(step: Step) -> int:
     return places * (block.kernel**2 * inputs + inputs * block.channels)
 
 
+def _head_weights(design: Design) -> int:
+    """Return the weights of the head, as many as its multiply-accumulates, without those of the last layer."""
+    return side_after(design.blocks) ** 2 * design.blocks[-1].channels if design.head == "weighted" else 0
+
+
 def deployed_parameters(design: Design) -> int:
     """Return the number of parameters that a device has to store: batch norms folded, everything else counted.
 
@@ -144,8 +149,7 @@ def deployed_parameters(design: Design) -> int:
     396
     """
     channels = design.blocks[-1].channels
-    places = side_after(design.blocks) ** 2 * channels if design.head == "weighted" else 0
-    return sum(map(block_parameters, steps(design))) + places + CLASSES * channels + CLASSES
+    return sum(map(block_parameters, steps(design))) + _head_weights(design) + CLASSES * channels + CLASSES
 
 
 def macs(design: Design) -> int:
@@ -155,8 +159,7 @@ def macs(design: Design) -> int:
     83596
     """
     channels = design.blocks[-1].channels
-    places = side_after(design.blocks) ** 2 * channels if design.head == "weighted" else 0
-    return sum(map(block_macs, steps(design))) + places + CLASSES * channels
+    return sum(map(block_macs, steps(design))) + _head_weights(design) + CLASSES * channels
 
 
 class _Separable(nn.Module):

@@ -67,19 +67,23 @@ def picture(rows: Sequence[Row]) -> bytes:
     return content.getvalue()
 
 
+def _records(rows: Sequence[Row]) -> list[Row]:
+    """Return the records on MNIST among some rows."""
+    return by_data_set(row for row in rows if row["kind"] == "record").get(MAIN_DATA_SET, [])
+
+
 def _points(rows: Sequence[Row]) -> dict[str, Point]:
     """Return the points of the records on MNIST that have a size and an error, by number and label of the record."""
-    records = by_data_set(row for row in rows if row["kind"] == "record").get(MAIN_DATA_SET, [])
     return {
         f"{number} {row['technique']}": (row["bytes"] / 1000, 100 * error_of(row))
-        for number, row in enumerate(records)
+        for number, row in enumerate(_records(rows))
         if None not in (row["bytes"], row["accuracy"])
     }
 
 
 def _named(rows: Sequence[Row]) -> list[tuple[str, Point, bool]]:
     """Return the name, the point, and whether it is a dense network, of each row of README's table that is there."""
-    records = by_data_set(row for row in rows if row["kind"] == "record").get(MAIN_DATA_SET, [])
+    records = _records(rows)
     found = [(selected, find_record(selected, records)) for selected in SELECTED]
     return [
         (selected.named or NETWORK_NAMES[row["model"]], (row["bytes"] / 1000, 100 * error_of(row)), not selected.named)
