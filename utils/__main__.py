@@ -27,9 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--fail-fast", action="store_true", help="stop at the first notebook that fails")
     run.add_argument("--enforce-machine-claims", action="store_true", help="fail where the reference run's clock holds")
     run.add_argument("--force", action="store_true", help="execute also what has not changed")
+    run.add_argument("--processes", type=int, default=1, help="notebooks side by side; their times are then too long")
 
     report = commands.add_parser("report", help="write and print the report of what was run")
     report.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
+    report.add_argument("--project", metavar="NAME", help="of a project instead, by its name or folder")
+
+    project = commands.add_parser("project", help="start a project of your own from notebook 22 (see: lesson 22)")
+    project.add_argument("name", help="small letters, digits and underscores, such as bird_calls")
+    project.add_argument("--folder", type=Path, help="another folder than projects/NAME; it must be empty")
 
     execute = commands.add_parser("execute", help="execute notebooks in place and store their new outputs")
     execute.add_argument(
@@ -46,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         "experiments", help="list the long experiments in data/experiments/, or run those that are named"
     )
     experiments.add_argument("names", nargs="*", help="names of experiments to run; if none is given, all are listed")
+
+    gallery = commands.add_parser("gallery", help="try every tool on seven networks of others (see: lesson 22)")
+    gallery.add_argument("names", nargs="*", help="names of networks; if none is given, all are tried")
 
     reference = commands.add_parser("reference", help="make the last run this class of machine's reference run")
     reference.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
@@ -93,10 +102,10 @@ def _run(options: argparse.Namespace) -> int:
     parameters = dict(_parameter(text) for text in options.parameter)
     runner.require_parameters(chosen, parameters)
     how = {"parameters": parameters, "output": options.output, "fail_fast": options.fail_fast, "force": options.force}
-    outcomes = runner.run(chosen, **how)
+    outcomes = runner.run(chosen, **how, processes=options.processes)
     broken = []
     if options.enforce_machine_claims and (again := {row["notebook"] for row in _broken_promises(options.output)}):
-        print("Again, since the clock promised more on this class of machine:", ", ".join(sorted(again)))
+        print("Again, alone, since the clock promised more on this class of machine:", ", ".join(sorted(again)))
         runner.run([path for path in chosen if path.stem in again], **(how | {"force": True}))
         broken = _broken_promises(options.output)
     _report(options)
@@ -129,9 +138,23 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _report(options: argparse.Namespace) -> int:
+    if getattr(options, "project", None):
+        from utils.course.project_report import write_project_report
+
+        print(f"Written: {write_project_report(options.project)}")
+        return 0
     from utils.course.run_report import write_report
 
     print(write_report(options.output))
+    return 0
+
+
+def _project(options: argparse.Namespace) -> int:
+    from utils.course.projects import start_project
+
+    notebook = start_project(options.name, options.folder)
+    print(f"Started: {notebook}\nOpen it in JupyterLab, change what is marked, and run it; then:")
+    print(f"python -m utils report --project {options.name if options.folder is None else options.folder}")
     return 0
 
 
@@ -163,6 +186,16 @@ def _experiments(options: argparse.Namespace) -> int:
         raise ValueError(f"there is no experiment {unknown[0]!r}; there are: {', '.join(EXPERIMENTS)}")
     for name in options.names or EXPERIMENTS:
         print(EXPERIMENTS[name].run() if options.names else f"{name:<24}{EXPERIMENTS[name].MINUTES:>4} minutes")
+    return 0
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    from utils.recipes import gallery
+
+    if unknown := sorted(set(options.names) - gallery.NETWORKS.keys()):
+        known = ", ".join(gallery.NETWORKS)
+        raise ValueError(f"there is no network {unknown[0]!r} in the gallery; there are: {known}")
+    print(gallery.run(options.names or list(gallery.NETWORKS)))
     return 0
 
 
@@ -226,9 +259,11 @@ def _grade(options: argparse.Namespace) -> int:
 _COMMANDS = {
     "run": _run,
     "report": _report,
+    "project": _project,
     "execute": _execute,
     "checkpoints": _checkpoints,
     "experiments": _experiments,
+    "gallery": _gallery,
     "reference": _reference,
     "platforms": _platforms,
     "site": _site,

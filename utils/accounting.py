@@ -54,22 +54,28 @@ def sparsity(model: nn.Module) -> float:
     return 1.0 - count_nonzero(model) / total if total else 0.0
 
 
-def count_macs(model: nn.Module, example: torch.Tensor) -> int:
+def count_macs(model: nn.Module, example: torch.Tensor, *others: object) -> int:
     """Count the multiply-accumulates of one forward pass over `example`; give a batch of one for the cost of one input.
 
     Only matrix products and convolutions count, also those inside attention and recurrent layers; biases, activations
     and products element by element do not. PyTorch's own counter does the work, and two of its floating-point
-    operations are one multiply-accumulate.
+    operations are one multiply-accumulate. Attention counts as two products of full matrices, those of pairs included
+    that a mask hides.
+
+    Args:
+        model: the network.
+        example: its first input.
+        others: further inputs of its forward pass, such as a key-value cache, which the pass extends.
 
     Raises a ValueError if the network calls a product that cannot be counted, or computes outside of PyTorch.
 
     >>> count_macs(nn.Linear(784, 256), torch.zeros(1, 784))
     200704
     """
-    return sum(_own_macs(model, example).values())
+    return sum(_own_macs(model, example, *others).values())
 
 
-def layer_costs(model: nn.Module, example: torch.Tensor) -> list[LayerCost]:
+def layer_costs(model: nn.Module, example: torch.Tensor, *others: object) -> list[LayerCost]:
     """List every module that has parameters of its own or computes itself, in the order of `named_modules`.
 
     The rows add up to `count_parameters` and `count_macs`: a parameter that several modules share stands in the row of
@@ -78,13 +84,14 @@ def layer_costs(model: nn.Module, example: torch.Tensor) -> list[LayerCost]:
     Args:
         model: the network.
         example: a batch of one input.
+        others: further inputs, as in `count_macs`.
 
     Raises a ValueError where `count_macs` does.
 
     >>> layer_costs(nn.Sequential(nn.Linear(3, 2)), torch.zeros(1, 3))
     [LayerCost(name='0', kind='Linear', weight_shape=(2, 3), parameters=8, macs=6)]
     """
-    macs = _own_macs(model, example)
+    macs = _own_macs(model, example, *others)
     rows, seen = [], set()
     for name, module in model.named_modules():
         own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
@@ -129,7 +136,7 @@ def packed_bytes(count: int, bits: int) -> int:
     return -(-require_int("count", count) * require_int("bits", bits, minimum=1) // 8)  # in integers, so exact
 
 
-def _own_macs(model: nn.Module, example: torch.Tensor) -> dict[nn.Module, int]:
+def _own_macs(model: nn.Module, example: torch.Tensor, *others: object) -> dict[nn.Module, int]:
     """Return what each module multiplies and accumulates itself, without its children, in one pass over `example`."""
     macs: dict[nn.Module, int] = {}
     running: list[list[int]] = []  # for each module that is being called: the count at its start, and its children's
@@ -160,7 +167,7 @@ def _own_macs(model: nn.Module, example: torch.Tensor) -> dict[nn.Module, int]:
         stack.enter_context(torch.no_grad())
         called = stack.enter_context(_CalledOperators())
         counter = stack.enter_context(FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS))
-        model(example)
+        model(example, *others)
     if not called.names or any(getattr(module, "computes_outside_pytorch", False) for module in modules):
         raise ValueError(f"{type(model).__name__} computes outside of PyTorch, where nothing can be counted")
     foreign = {name for name in called.names if name.partition("::")[0] not in _KNOWN_LIBRARIES}

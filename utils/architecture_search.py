@@ -101,8 +101,9 @@ def evolution(
 ) -> list[Found]:
     """Regularized evolution: the best of a few that are drawn from the youngest is mutated; the oldest leaves.
 
-    The first `population` designs are those of `random_search` with the same seed. Source: Real, Aggarwal, Huang and
-    Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019, algorithm 1.
+    No design is measured twice: a mutant that was measured before is drawn again. The first `population` designs are
+    those of `random_search` with the same seed. Source: Real, Aggarwal, Huang and Le, "Regularized Evolution for Image
+    Classifier Architecture Search", AAAI 2019, algorithm 1.
 
     Args:
         population: designs that are alive at a time.
@@ -120,7 +121,8 @@ def evolution(
             design = draw(most, generator, fits=fits)
         else:
             parent = min(generator.sample(found[-population:], tournament), key=lambda each: each.error)
-            design = mutate(parent.design, most, generator, fits=fits)
+            known = {each.design for each in found}
+            design = mutate(parent.design, most, generator, fits=lambda new, old=known: new not in old and fits(new))
         found.append(Found(design, measure(design)))
     return found
 

@@ -49,6 +49,7 @@ DATA_SETS = {
     "cifar10": "CIFAR-10",
     "imagenet": "ImageNet",
     "tiny_shakespeare": "Tiny Shakespeare",
+    "own": "data of your own",
 }
 """What a record can be about, and how a reader knows it. Each has a chart of its own on the scoreboard."""
 

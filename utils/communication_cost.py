@@ -82,6 +82,23 @@ def step_seconds(compute_s: float, exchange_s: float, *, overlap: float = 0.0) -
     return compute_s + max(0.0, exchange_s - hidden_s)
 
 
+def queue_exchanges(ready_s: Sequence[float], exchange_s: Sequence[float]) -> list[tuple[float, float]]:
+    """Return when the exchange of each bucket begins and ends: when the bucket is full and the link is free.
+
+    Args:
+        ready_s: when each bucket's last gradient is there, in the order of the buckets.
+        exchange_s: how long each exchange takes.
+
+    >>> queue_exchanges([1.0, 2.0], [3.0, 3.0])
+    [(1.0, 4.0), (4.0, 7.0)]
+    """
+    times: list[tuple[float, float]] = []
+    for ready, seconds in zip(ready_s, exchange_s, strict=True):
+        begin = max(ready, times[-1][1] if times else 0.0)
+        times.append((begin, begin + seconds))
+    return times
+
+
 def efficiency(alone_s: float, together_s: float, world_size: int) -> float:
     """Return tau_1 / (N tau_N): the speed-up of N workers as a fraction of N, for the same work.
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from utils.files import ROOT, replace_file, results_folder
+from utils.files import ROOT, replace_file
 from utils.input_validation import require_int, require_module
 
 FOLDER_VARIABLE = "WORKBOOK_WORKERS"
@@ -53,20 +53,6 @@ def usable_cores() -> int:
     return min(logical, psutil.cpu_count(logical=False) or logical)
 
 
-def write_script(name: str, text: str) -> Path:
-    """Write a worker's script to `workers/` beside the results, that is to `build/workers/`, and return its path.
-
-    Args:
-        name: of the file, such as "hello.py"; a notebook begins it with its number.
-        text: the script.
-    """
-    compile(text, name, "exec")  # a SyntaxError here, not in every worker after seconds of starting
-    path = results_folder().parent / "workers" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text.encode())
-    return path
-
-
 def launch(
     script: str | Path, *arguments: object, world_size: int, timeout_s: float = 120.0, max_restarts: int = 0
 ) -> list[Any]:
@@ -90,7 +76,7 @@ def launch(
     """
     require_int("world_size", world_size, minimum=1)
     if not Path(script).is_file():
-        raise FileNotFoundError(f"there is no script {Path(script).name}; write it with write_script")
+        raise FileNotFoundError(f"there is no script {Path(script).name}")
     options = ["--standalone", "--local-addr", "127.0.0.1", "--max-restarts", str(max_restarts)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,7 +97,7 @@ def launch(
                 last = _last_lines(folder)
                 raise WorkerError(f"{world_size} workers did not finish within {timeout_s:g} s{last}") from None
             finally:
-                _end(agent)
+                end(agent)
         if status != 0:
             raise WorkerError(f"the workers failed, torchrun's exit status is {status}{_last_lines(folder)}")
         return read_reports(folder, world_size)
@@ -137,7 +123,7 @@ def read_reports(folder: Path, world_size: int) -> list[Any]:
     return [json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for path in paths]
 
 
-def _end(agent: subprocess.Popen) -> None:
+def end(agent: subprocess.Popen) -> None:
     """End torchrun and its workers. Each leads a session of its own, so ending torchrun's does not reach them."""
     if agent.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -285,6 +271,18 @@ def shard(values: torch.Tensor, process_rank: int, world_size: int) -> torch.Ten
     if len(values) < world_size:
         raise ValueError(f"{len(values)} examples are too few for {world_size} workers: each needs one at least")
     return values.tensor_split(world_size)[process_rank]
+
+
+def share_of(examples: Mapping[str, torch.Tensor], worker: Worker, start: int, stop: int) -> list[torch.Tensor]:
+    """Return a worker's share of the examples from `start` to `stop`, on its device: the images and the labels.
+
+    Args:
+        examples: "images" and "labels", such as a safetensors file holds them.
+        worker: whose share it is.
+        start, stop: of the batch that all workers share.
+    """
+    both = examples["images"][start:stop], examples["labels"][start:stop]
+    return [shard(part, worker.process_rank, worker.world_size).to(worker.device) for part in both]
 
 
 def gradient_vector(model: nn.Module) -> torch.Tensor:

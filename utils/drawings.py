@@ -3,7 +3,9 @@
 Every function takes plain numbers and returns a Matplotlib figure, which `figures.show` displays.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from matplotlib import colormaps
@@ -223,6 +225,54 @@ def two_of_four(weight: np.ndarray, kept: np.ndarray) -> Figure:
     return figure
 
 
+def narrowing_interval(letters: Sequence[int], p_one: Fraction) -> Figure:
+    """Draw arithmetic coding: a bar for each letter, cut in the ratio of the probabilities, and below it what is left.
+
+    Each bar is the part that the bar above has kept, drawn at full width again. The last line marks the fraction with
+    the fewest binary digits inside.
+
+    Args:
+        letters: 0 or 1 each, few of them.
+        p_one: probability of a 1, between 0 and 1.
+    """
+    if not letters or not set(letters) <= {0, 1} or not 0 < p_one < 1:
+        raise ValueError(f"letters must be 0 or 1 and p_one between 0 and 1, got {letters} and {p_one}")
+    left, long, apart = 2.6, 14.0, 2.1
+    figure, axis = canvas(left + long + 0.8, apart * (len(letters) + 1) + 0.9)
+    cut = left + long * float(1 - p_one)
+    low, width = Fraction(0), Fraction(1)
+    for number, letter in enumerate(letters, start=1):
+        top = 0.8 + apart * (number - 1)
+        zeros = width * (1 - p_one)
+        axis.text(left - 0.3, top + 0.4, f"place {number} is {letter}", ha="right", va="center")
+        for start, end, of in ((left, cut, 0), (cut, left + long, 1)):
+            box(axis, start, top, end - start, 0.8, f"{of}", COLOURS[5] if of == letter else REMOVED)
+        for x, value in ((left, low), (cut, low + zeros), (left + long, low + width)):
+            axis.text(x, top - 0.1, f"{value}", ha="center", va="bottom", fontsize=8)
+        low, width = (low + zeros, width - zeros) if letter else (low, zeros)
+        for x, below in zip((cut, left + long) if letter else (left, cut), (left, left + long), strict=True):
+            axis.plot([x, below], [top + 0.8, top + apart - 0.5], color="0.5", linestyle=":", marker="", linewidth=1)
+    top = 0.8 + apart * len(letters)
+    axis.text(left - 0.3, top + 0.4, "what is left", ha="right", va="center")
+    box(axis, left, top, long, 0.8, "", COLOURS[5])
+    for x, value in ((left, low), (left + long, low + width)):
+        axis.text(x, top - 0.1, f"{value}", ha="center", va="bottom", fontsize=8)
+    number, word = _shortest(low, width)
+    x = left + long * float((number - low) / width)
+    axis.plot([x, x], [top, top + 0.8], color="0.2", marker="")
+    axis.text(x + 0.2, top + 0.4, f"{number}, in binary 0.{word}", ha="left", va="center")
+    return figure
+
+
+def _shortest(low: Fraction, width: Fraction) -> tuple[Fraction, str]:
+    """Return the fraction of the interval with the fewest binary digits, and these."""
+    bits = 0
+    while math.ceil(low * 2**bits) >= (low + width) * 2**bits:
+        bits += 1
+    number = math.ceil(low * 2**bits)
+    return Fraction(number, 2**bits), f"{number:0{bits}b}" if bits else "0"
+
+
 def affine_grid(scale: float, zero_point: int, qmin: int, qmax: int, *, values: Sequence[float] = ()) -> Figure:
     """Draw a grid as two lines: the real axis above, the integers below, and where each of some values goes.
 
@@ -274,6 +324,39 @@ def integer_layer(inputs: int, outputs: int) -> Figure:
     box(axis, 7.6, 7.9, 7.0, 2.8, "known beforehand:\n$q_c - Z_x \\sum q_w$, int32", COLOURS[4])
     arrow(axis, (11.1, 7.9), (11.1, 5.8))
     axis.text(23.6, 6.3, "round, add $Z_y$, clip", ha="center", va="top")
+    return figure
+
+
+def quantized_graph() -> Figure:
+    """Draw a convolution between its pairs of QuantizeLinear and DequantizeLinear, and the kernel that takes its place.
+
+    Above what the file says, in float32 with rounding; below what the runtime computes, in integers.
+    """
+    figure, axis = canvas(34, 15)
+    for left, text in ((0.3, "Quantize\nLinear"), (6.8, "Dequantize\nLinear"), (21.0, "Quantize\nLinear")):
+        box(axis, left, 4.4, 4.8, 2.6, text, COLOURS[5])
+    box(axis, 13.3, 4.4, 5.0, 2.6, "Conv, ReLU\nin float32", COLOURS[4])
+    box(axis, 27.5, 4.4, 4.8, 2.6, "Dequantize\nLinear", COLOURS[5])
+    box(axis, 0.3, 0.6, 4.8, 2.2, "$q_W$, int8", REMOVED)
+    box(axis, 6.8, 0.6, 4.8, 2.2, "Dequantize\nLinear", COLOURS[5])
+    for start, end, text in ((5.1, 6.8, "$q_x$"), (11.6, 13.3, "$x$"), (18.3, 21.0, "$y$"), (25.8, 27.5, "$q_y$")):
+        arrow(axis, (start, 5.7), (end, 5.7), text)
+    arrow(axis, (5.1, 1.7), (6.8, 1.7))
+    arrow(axis, (11.6, 1.7), (13.9, 4.4), "$W$")
+    axis.plot([6.1, 6.1, 26.6, 26.6], [7.4, 8.3, 8.3, 7.4], color="0.3", marker="", linewidth=1)
+    arrow(axis, (15.8, 8.3), (15.8, 10.4))
+    axis.text(16.3, 9.4, "in the runtime one kernel takes their place", ha="left", va="center")
+    box(
+        axis,
+        8.3,
+        10.4,
+        15.0,
+        3.6,
+        "QLinearConv: products of codes,\nadded in int32, rescaled, and\nclipped to 0 ... 255",
+        COLOURS[2],
+    )
+    arrow(axis, (2.3, 12.2), (8.3, 12.2), "$q_x$, uint8")
+    arrow(axis, (23.3, 12.2), (29.3, 12.2), "$q_y$, uint8")
     return figure
 
 
@@ -557,4 +640,60 @@ def stages(shapes: Sequence[tuple[int, int]], steps: Sequence[str]) -> Figure:
             right = left + side
             arrow(axis, (right + 0.1 * gap, middle), (right + 0.9 * gap, middle), steps[index])
             left = right + gap
+    return figure
+
+
+def ring(pieces: Sequence[Sequence[str]], passed: Sequence[int]) -> Figure:
+    """Draw workers in a ring, the pieces that each holds, and which piece each passes on to the next one.
+
+    Args:
+        pieces: the text of each piece, for each worker.
+        passed: for each worker the piece that it passes on, which is marked.
+    """
+    count, width = len(pieces), len(pieces[0])
+    figure, axis = canvas(count * (width + 1.6) + 0.4, 3.6)
+    for worker, texts in enumerate(pieces):
+        left = 0.9 + worker * (width + 1.6)
+        axis.text(left + width / 2, 0.35, f"worker {worker}", ha="center", va="center")
+        for piece, text in enumerate(texts):
+            box(axis, left + piece, 0.8, 1, 1, colour=COLOURS[4] if piece == passed[worker] else COLOURS[5])
+            size = {"fontsize": 6} if len(text) > 2 else {}  # a square is as wide as two digits
+            axis.text(left + piece + 0.5, 1.3, text, ha="center", va="center", **size)
+        if worker + 1 < count:
+            arrow(axis, (left + width + 0.1, 1.3), (left + width + 1.5, 1.3))
+    last = 0.9 + count * (width + 1.6) - 1.6
+    axis.plot([last + 0.1, last + 0.7, last + 0.7, 0.3, 0.3], [1.3, 1.3, 2.7, 2.7, 1.3], color="0.3", marker="")
+    arrow(axis, (0.3, 1.3), (0.8, 1.3))
+    axis.text((last + 1) / 2, 2.6, "and from the last one back to worker 0", ha="center", va="bottom")
+    return figure
+
+
+def bucket_timelines(
+    layers: Mapping[str, tuple[float, float]], ways: Mapping[str, Sequence[tuple[float, float]]], *, unit: str = "ms"
+) -> Figure:
+    """Draw the backward pass as a row of layers, and for each way of filling buckets a row of exchanges below it.
+
+    Args:
+        layers: when the backward pass of each layer begins and ends.
+        ways: for each way the begin and the end of each bucket's exchange.
+        unit: of the times.
+    """
+    figure, axes = new(height=0.9 + 0.45 * (1 + len(ways)))
+    axis = axes[0, 0]
+    rows = ["backward pass", *ways]
+    over = max(end for _, end in layers.values())
+    for name, (begin, end) in layers.items():
+        axis.barh(0, end - begin, left=begin, height=0.7, color=COLOURS[5], edgecolor="0.3")
+        turned = 0 if end - begin > 0.06 * over else 90  # a narrow layer's name stands upright
+        axis.text((begin + end) / 2, 0, name, ha="center", va="center", fontsize=7, rotation=turned)
+    for row, times in enumerate(ways.values(), start=1):
+        for begin, end in times:
+            axis.barh(row, end - begin, left=begin, height=0.7, color=COLOURS[4], edgecolor="0.3", hatch="//")
+        axis.text(times[-1][1], row, f" {times[-1][1]:.3g} {unit}", ha="left", va="center")
+    axis.axvline(over, color="0.3", linestyle="--", marker="")
+    axis.set(yticks=range(len(rows)), yticklabels=rows, xlabel=f"{unit} since the backward pass began")
+    axis.margins(x=0.12)
+    axis.set_xlim(left=0)
+    axis.invert_yaxis()
+    axis.grid(visible=False, axis="y")
     return figure

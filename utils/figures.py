@@ -261,13 +261,20 @@ def _number_below(axis: mpl.axes.Axes, xs: Series, ys: Series) -> None:
         last = at
 
 
-def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, bandwidth: float) -> Figure:
+def roofline(
+    points: Mapping[str, tuple[float, float]],
+    *,
+    peak_flops: float,
+    bandwidth: float,
+    roof_name: str = "roof: a product and a copy, measured",
+) -> Figure:
     """Draw measured points under the machine's roofline (Williams, Waterman and Patterson, 2009).
 
     Args:
         points: arithmetic intensity (FLOP per byte) and reached rate (FLOP per second) for each name.
-        peak_flops: the measured rate of a large matrix product, FLOP per second.
+        peak_flops: the highest rate that was measured, such as that of a large matrix product, FLOP per second.
         bandwidth: the measured memory bandwidth, bytes per second.
+        roof_name: what the roof was measured with.
     """
     figure, axes = new()
     axis = axes[0, 0]
@@ -276,7 +283,7 @@ def roofline(points: Mapping[str, tuple[float, float]], *, peak_flops: float, ba
     high = max([ridge, *(x for x, _ in points.values())]) * 4
     x = np.array([low, ridge, high])
     roof = np.minimum(peak_flops, x * bandwidth) / 1e9
-    axis.plot(x, roof, color="0.3", marker="", label="roof: a product and a copy, measured")
+    axis.plot(x, roof, color="0.3", marker="", label=roof_name)
     for index, (name, (intensity, rate)) in enumerate(points.items()):
         axis.plot([intensity], [rate / 1e9], linestyle="", color=_colour(index), marker=_marker(index), label=name)
     axis.set(

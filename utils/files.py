@@ -14,9 +14,15 @@ RESULTS_VARIABLE = "WORKBOOK_RESULTS"
 """Names another folder than `build/results` for the results: the tests must not touch a learner's."""
 
 
+PROJECT_CARD = "project.json"
+"""The file that makes a folder one of a project of the learner's own (`python -m utils project`)."""
+
+
 def results_folder() -> Path:
-    """Return where results are kept: `build/results`, or the folder that the environment names."""
-    return Path(os.environ.get(RESULTS_VARIABLE) or ROOT / "build" / "results")
+    """Return where results are kept: the folder that the environment names, a project's own, or `build/results`."""
+    if named := os.environ.get(RESULTS_VARIABLE):
+        return Path(named)
+    return (Path.cwd() if Path(PROJECT_CARD).is_file() else ROOT) / "build" / "results"
 
 
 def temporary_folder() -> Path:

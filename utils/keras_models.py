@@ -293,6 +293,12 @@ class LiteModel:
         self.input_shape = tuple(None if size < 0 else int(size) for size in inputs[0]["shape_signature"])
         self._planned_shape = tuple(inputs[0]["shape"])
 
+    @property
+    def operations(self) -> list[str]:
+        """The names of the operations in the file, in their order, whatever a library makes of them when it runs."""
+        details = self._interpreter._get_ops_details()
+        return [each["op_name"] for each in details if each["op_name"] != "DELEGATE"]
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the model's answers to a batch of its input's dtype and shape."""
         images = np.asarray(images)

@@ -5,8 +5,9 @@ arguments, so that a narrower network of the same form can stand beside a pruned
 """
 
 import contextlib
+import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -224,6 +225,23 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def first_input(module: nn.Module, arguments: Sequence[object], named: Mapping[str, object]) -> torch.Tensor:
+    """Return what a module was called with first, by position or by name: for hooks registered `with_kwargs`.
+
+    Raises a TypeError if nothing was given for the first parameter of its forward pass.
+
+    >>> first_input(nn.Linear(2, 3), (), {"input": torch.ones(2)})
+    tensor([1., 1.])
+    """
+    if arguments:
+        return arguments[0]
+    first = next(iter(inspect.signature(module.forward).parameters), "input")
+    if first not in named:
+        given = ", ".join(named) or "nothing"
+        raise TypeError(f"this {type(module).__name__} was called with {given} and no {first!r}")
+    return named[first]
 
 
 def replace_everywhere(model: nn.Module, layer: nn.Module, replacement: nn.Module) -> None:

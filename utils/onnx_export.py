@@ -7,11 +7,13 @@ Each of the forms behaves like the network it came from, a module from a float t
 import contextlib
 import copy
 import io
+import json
 import logging
 import sysconfig
 import tempfile
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,11 +60,11 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
 
     Raises:
         ExportError: the network cannot be traced, holds for some batch sizes only, or the file cannot be written.
+        ValueError: the network is one of `qat.prepare`, not converted: its file would round float numbers.
     """
     path = Path(path)
-    traced = _traced(
-        require_permanent("model", model), require_tensor("example", example), what=f"written to {path.name}"
-    )
+    _require_converted(require_permanent("model", model))
+    traced = _traced(model, require_tensor("example", example), what=f"written to {path.name}")
     try:
         with quiet():
             program = torch.onnx.export(traced, (), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
@@ -70,6 +72,15 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
     except (RuntimeError, OSError) as error:
         raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {_cause(error)}") from error
     return path
+
+
+def _require_converted(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if getattr(module, "must_be_converted", False):
+            raise ValueError(
+                f"{name or 'model'} is a {type(module).__name__}, which rounds float numbers to float numbers; write "
+                "what qat.convert makes of a prepared network, with qat.export_quantized"
+            )
 
 
 def _traced(
@@ -184,6 +195,48 @@ class OnnxModel(nn.Module):
         return self.path.name
 
 
+def count_operations(path: str | Path) -> dict[str, int]:
+    """Return how many operations of each kind an ONNX file holds, as it is written; the most frequent first."""
+    import onnx
+
+    kinds = Counter(node.op_type for node in onnx.load(Path(path)).graph.node)
+    return dict(kinds.most_common())
+
+
+def seconds_by_operation(path: str | Path, x: torch.Tensor, *, calls: int = 20) -> dict[str, float]:
+    """Return the seconds that each kind of operation of an ONNX file takes in one call, one thread; the longest first.
+
+    ONNX Runtime's own profiler notes how long each operation's kernel runs. What passes between operations is not
+    counted, and the noting takes time of its own, so that a call takes longer than the sum.
+
+    Args:
+        path: an ONNX file with one input.
+        x: the input, a float32 tensor of shape (N, ...).
+        calls: over which the seconds are averaged, after one that is not counted.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_profiling = True
+    options.log_severity_level = 3  # errors only
+    found: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: x.detach().numpy()}
+        for _ in range(1 + require_int("calls", calls, minimum=1)):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            found.setdefault((event["args"]["op_name"], event["name"]), []).append(event["dur"] * 1e-6)
+    total: dict[str, float] = {}
+    for (kind, _), seconds in found.items():
+        total[kind] = total.get(kind, 0.0) + sum(seconds[1:]) / calls
+    return dict(sorted(total.items(), key=lambda item: -item[1]))
+
+
 # --- int8 in ONNX -----------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +249,7 @@ def quantize_onnx_static(
     reduce_range: bool = True,
     method: str = "minmax",
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    activation_bits: int = 8,
 ) -> Path:
     """Quantize an ONNX file to int8 with fixed ranges: unsigned activations, signed weights, QuantizeLinear pairs.
 
@@ -208,9 +262,13 @@ def quantize_onnx_static(
             saturates on x86 processors without VNNI, so that only with True the file is right on every machine.
         method: one of `METHODS`.
         ranges: lowest and highest value for some activations by name, instead of what `method` finds.
+        activation_bits: 8, or 4 to see what a coarser grid costs; for 4 bits there are no integer kernels, so that the
+            file is computed in float32 with rounding in between.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if activation_bits not in (4, 8):
+        raise ValueError(f"activation_bits must be 4 or 8, got {activation_bits!r}")
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
@@ -227,7 +285,7 @@ def quantize_onnx_static(
             reader,
             per_channel=per_channel,
             reduce_range=reduce_range,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QUInt8 if activation_bits == 8 else QuantType.QUInt4,
             weight_type=QuantType.QInt8,
             calibrate_method=getattr(CalibrationMethod, METHODS[method]),
             extra_options={"TensorQuantOverrides": _overrides(ranges or {})},
@@ -249,24 +307,111 @@ def activation_ranges(
         A range for each float value that flows between two operations, the input and the output included.
     """
     import onnx
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        graph_model = onnx.load(_preprocessed(source, folder))
+    seen: dict[str, list[torch.Tensor]] = {}
+    for found in _watched(source, graph_model, _activations(graph_model), batches):
+        for name, values in found.items():
+            seen.setdefault(name, []).append(values.flatten())
+    chosen = {name: choose(torch.cat(values)) for name, values in seen.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in chosen.items()}
+
+
+def correct_biases(
+    source: str | Path, quantized: str | Path, target: str | Path, batches: Iterable[torch.Tensor]
+) -> Path:
+    """Take out of each bias what the rounding of the weights added to the layer's mean output; return the path.
+
+    Rounding changes W x by (W_q - W) x, and its mean over the inputs, (W_q - W) E[x], is a constant for each output
+    that the bias can take back: b' = b - (W_q - W) E[x] (Nagel et al., 2019, section 4.2). E[x] is the mean of each
+    input channel over the batches, in float32; that a convolution also sees the zeros around its image is neglected.
+    Weights, scales and the file's size stay.
+
+    Args:
+        source: the float32 file.
+        quantized: what `quantize_onnx_static` made of it.
+        target: where to write.
+        batches: float tensors of the training split.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        graph_model = onnx.load(_preprocessed(source, folder))
+    corrected = onnx.load(Path(quantized))
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph_model.graph.initializer}
+    codes = {tensor.name: tensor for tensor in corrected.graph.initializer}
+    layers = [
+        node
+        for node in graph_model.graph.node
+        if len(node.input) == 3 and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= codes.keys()
+    ]
+    readers = {node.input[0]: node for node in layers}  # one for each input
+    pooled = {name: _pooled(graph_model, node) for name, node in readers.items()}
+    means: dict[str, list[torch.Tensor]] = {name: [] for name in pooled}
+    images = [image for batch in _calibration_batches(batches) for image in batch.split(1)]  # one by one: memory
+    for found in _watched(source, graph_model, set(pooled.values()), images):
+        for name, watched in pooled.items():
+            means[name].append(found[watched].double().flatten(1).mean(dim=0))
+    for node in layers:
+        number = {kind: onnx.numpy_helper.to_array(codes[f"{node.input[1]}_{kind}"]) for kind in _WEIGHT_PARTS}
+        weight = torch.tensor(weights[node.input[1]]).double()
+        shape = (-1, *[1] * (weight.ndim - 1))
+        scale, zero_point = (torch.tensor(number[kind]).double().view(shape) for kind in ("scale", "zero_point"))
+        added = (torch.tensor(number["quantized"]).double() - zero_point) * scale - weight
+        added = added.flatten(2).sum(dim=2) if weight.ndim > 2 else added  # (outputs, inputs of one group)
+        mean = torch.stack(means[node.input[0]]).mean(dim=0)  # (inputs,)
+        groups = len(mean) // added.shape[1]
+        by_group = added.unflatten(0, (groups, -1)) * mean.view(groups, 1, -1)
+        bias = codes[f"{node.input[2]}_quantized"]
+        step = torch.tensor(onnx.numpy_helper.to_array(codes[f"{node.input[2]}_quantized_scale"])).double()
+        moved = onnx.numpy_helper.to_array(bias) - (by_group.sum(dim=2).flatten() / step).round().int().numpy()
+        bias.CopyFrom(onnx.numpy_helper.from_array(moved.astype(np.int32), bias.name))
+    replace_file(Path(target), corrected.SerializeToString())
+    return Path(target)
+
+
+def _pooled(graph_model: "onnx.ModelProto", node: "onnx.NodeProto") -> str:
+    """Return the name under which the means of a layer's input channels flow; a convolution's are added to the graph.
+
+    Call it once for each input, for one of the layers that read it.
+
+    The input itself is as large as its image, and all of a network's together take hundreds of megabytes.
+    """
+    import onnx
+
+    if node.op_type != "Conv":
+        return node.input[0]
+    name = f"{node.input[0]}_mean_over_places"
+    graph_model.graph.node.append(onnx.helper.make_node("GlobalAveragePool", [node.input[0]], [name]))
+    return name
+
+
+_WEIGHT_PARTS = ("quantized", "scale", "zero_point")
+
+
+def _watched(
+    source: str | Path, graph_model: "onnx.ModelProto", names: set[str], batches: Iterable[torch.Tensor]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield, for each batch, the values that flow under these names; the graph gets them as further outputs."""
+    import onnx
     import onnxruntime
 
     reader = _Reader(OnnxModel(source), batches)
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        graph_model = onnx.load(_preprocessed(source, folder))
+    wanted = sorted(names - {reader.input_name})
     outputs = {value.name for value in graph_model.graph.output}
-    names = sorted(_activations(graph_model) - {reader.input_name})
-    for name in names:
+    for name in wanted:
         if name not in outputs:
             graph_model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(graph_model.SerializeToString(), providers=["CPUExecutionProvider"])
-    seen: dict[str, list[torch.Tensor]] = {name: [] for name in (reader.input_name, *names)}
+    options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # it would keep twice what all activations take
+    session = onnxruntime.InferenceSession(
+        graph_model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+    )
     for feed in iter(reader.get_next, None):
-        found = feed | dict(zip(names, session.run(names, feed), strict=True))
-        for name, values in seen.items():
-            values.append(torch.from_numpy(found[name]).flatten())
-    chosen = {name: choose(torch.cat(values)) for name, values in seen.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in chosen.items()}
+        values = session.run(wanted, feed) if wanted else []  # asked for nothing, it would give everything
+        found = feed | dict(zip(wanted, values, strict=True))
+        yield {name: torch.from_numpy(found[name]) for name in sorted(names)}
 
 
 def quantize_onnx_dynamic(source: str | Path, target: str | Path) -> Path:

@@ -12,7 +12,7 @@ from torch import nn
 
 from utils.accounting import packed_bytes
 from utils.input_validation import require_fraction, require_int, require_module, require_parameter, require_tensor
-from utils.models import evaluating, matrices
+from utils.models import evaluating, first_input, matrices
 
 Masks = dict[str, torch.Tensor]
 """A bool mask for each weight, by the weight's name in `model.named_parameters()`; True stays."""
@@ -129,14 +129,15 @@ def input_norms(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tenso
     names = {id(weight): name for name, weight in prunable(model).items()}
     squares: dict[str, torch.Tensor] = {}
 
-    def add(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def add(module: nn.Module, arguments: tuple, named: dict[str, object]) -> None:
         # a layer's inputs lie along the last dimension, a convolution's along the one before its places
         places = 0 if isinstance(module, nn.Linear) else module.weight.dim() - 2
-        x = inputs[0].movedim(-1 - places, -1)
+        x = first_input(module, arguments, named).movedim(-1 - places, -1)
         name = names[id(module.weight)]
         squares[name] = squares.get(name, 0) + x.reshape(-1, x.shape[-1]).square().sum(dim=0)
 
-    hooks = [m.register_forward_pre_hook(add) for m in model.modules() if id(getattr(m, "weight", None)) in names]
+    layers = [module for module in model.modules() if id(getattr(module, "weight", None)) in names]
+    hooks = [layer.register_forward_pre_hook(add, with_kwargs=True) for layer in layers]
     try:
         with evaluating(model):
             model(images)

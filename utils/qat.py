@@ -152,6 +152,10 @@ class Quantizer(nn.Module):
         return f"bits={self.bits}, qmin={self.qmin}, qmax={self.qmax}"
 
 
+Quantizer.must_be_converted = True
+"""So that `export_onnx` refuses it: the file would compute in float what its integers are for."""
+
+
 class WeightRange(Quantizer):
     """Symmetric, one scale for each output channel: the largest absolute weight is the largest integer.
 
@@ -433,7 +437,23 @@ def _placement(layer: nn.Conv2d) -> dict[str, object]:
     return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
 
 
-FAKE_QUANTIZED = {nn.Linear: FakeQuantizedLinear, nn.Conv2d: FakeQuantizedConv2d}
+def _by_position(_: nn.Module, arguments: tuple, named: dict[str, object]) -> tuple[tuple, dict[str, object]]:
+    """Move `input=` to the front: a network may call PyTorch's layers by that name, and ours call it otherwise."""
+    others = {name: value for name, value in named.items() if name != "input"}
+    return ((named["input"], *arguments) if "input" in named else arguments), others
+
+
+def _fake_quantized(kind: type[nn.Module]) -> Callable[[nn.Module, Quantizer, nn.Module], FakeQuantizedLayer]:
+    def make(layer: nn.Module, weight_quantizer: Quantizer, input_quantizer: nn.Module) -> FakeQuantizedLayer:
+        made = kind(layer, weight_quantizer, input_quantizer)
+        made.register_forward_pre_hook(_by_position, with_kwargs=True)  # before all hooks that look at the input
+        return made
+
+    return make
+
+
+FAKE_QUANTIZED = {nn.Linear: _fake_quantized(FakeQuantizedLinear), nn.Conv2d: _fake_quantized(FakeQuantizedConv2d)}
+"""What `prepare` makes of a layer, by its class."""
 
 
 def prepare(
@@ -491,7 +511,7 @@ def fake_quantized_layers(model: nn.Module) -> dict[str, FakeQuantizedLinear | F
     found = {
         name: layer
         for name, layer in require_module("model", model).named_modules()
-        if isinstance(layer, tuple(FAKE_QUANTIZED.values()))
+        if isinstance(layer, FakeQuantizedLayer)
     }
     if not found:
         raise ValueError(f"this {type(model).__name__} has no fake-quantized layers; call prepare(model, ...) first")
@@ -597,11 +617,11 @@ class ConvertedLayer(nn.Module):
         high = self.input_qmax - self.input_zero_point
         return torch.clamp((x / self.input_scale).round(), low, high).int()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # as PyTorch's layers name it: it may be called by name
         if self.input_scale is None:
-            sums = self._sums(x, self.weight_integers().to(x.dtype))
+            sums = self._sums(input, self.weight_integers().to(input.dtype))
             return sums * self._by_channel(self.weight_scale) + self._by_channel(self.bias)
-        sums = self._sums(self.input_integers(x), self.weight_integers()) + self._by_channel(self.bias)
+        sums = self._sums(self.input_integers(input), self.weight_integers()) + self._by_channel(self.bias)
         return sums * self._by_channel(self.input_scale * self.weight_scale)
 
     def _sums(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -654,10 +674,9 @@ class _QdqLayer(nn.Module):
         self.register_buffer("bias_scale", layer.input_scale * layer.weight_scale)
         self.register_buffer("bias_zero_point", torch.zeros(channels, dtype=torch.int32))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         layer = self.layer
-        if self.largest is not None:
-            x = torch.clamp(x, max=self.largest)
+        x = input if self.largest is None else torch.clamp(input, max=self.largest)
         q = _onnx("QuantizeLinear", x, layer.input_scale, self.input_zero_point, dtype=torch.uint8)
         x = _onnx("DequantizeLinear", q, layer.input_scale, self.input_zero_point)
         weight = _onnx("DequantizeLinear", self.weight, layer.weight_scale, self.weight_zero_point, axis=0)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from utils.accounting import packed_bytes
 from utils.input_validation import require_int, require_module, require_parameter, require_tensor
-from utils.models import evaluating, matrices
+from utils.models import evaluating, first_input, matrices
 
 SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 """The smallest normal float32, 2^-126, and the smallest scale: for much smaller ones 1 / S would overflow."""
@@ -247,11 +247,17 @@ def observe(
     outputs: dict[str, list[torch.Tensor]] = {name: [] for name in names}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(_: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            inputs[name].append(arguments[0].clone())  # the next module may change it in place
+        def keep(module: nn.Module, arguments: tuple, named: dict[str, object], output: torch.Tensor) -> None:
+            given = first_input(module, arguments, named)
+            if not isinstance(given, torch.Tensor) or not isinstance(output, torch.Tensor):
+                kinds = f"{type(given).__name__} to {type(output).__name__}"
+                raise TypeError(
+                    f"{name} must go from a tensor to a tensor, and goes from {kinds}; observe a part of it"
+                )
+            inputs[name].append(given.clone())  # the next module may change it in place
             outputs[name].append(output.clone())
 
-        return model.get_submodule(name).register_forward_hook(keep)
+        return model.get_submodule(name).register_forward_hook(keep, with_kwargs=True)
 
     handles = [watch(name) for name in names]
     try:

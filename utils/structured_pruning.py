@@ -1,18 +1,24 @@
 """Removal of units and channels: new, narrower layers and networks with only the outputs and inputs that stay.
 
 Indices say what stays, and every layer that reads a removed output loses an input, so a network shrinks in several
-layers in step. `silence_outputs` makes the full-size network that the narrow one must equal.
+layers in step. `silence_outputs` makes the full-size network that the narrow one must equal. For a whole network of any
+form `channel_groups` finds what belongs together, `narrow_network` removes it, `silence_network` makes the control.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from utils.input_validation import require_int, require_parameter, require_permanent
+from utils.input_validation import require_fraction, require_int, require_parameter, require_permanent
 from utils.models import LeNet5, LeNet300100, evaluating
 from utils.pruning import group_scores, mask_by_score
+
+if TYPE_CHECKING:
+    import torch_pruning
 
 
 def keep_best(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -248,10 +254,298 @@ def taylor_scores(
     return scores
 
 
+@torch.no_grad()
+def fewer_inputs(layer: nn.Linear, inputs: torch.Tensor, count: int) -> tuple[torch.Tensor, nn.Linear]:
+    """Choose inputs of a layer by data, and fit the layer to them, so that its outputs change little: no labels.
+
+    Of the inputs' covariance C let R be what the chosen leave unexplained, at first all of it. One more input j takes
+    |W R_j|^2 / R_jj off the outputs' squared error; the one that takes most is next, and R - R_j R_j^T / R_jj is left.
+    Of the chosen S the best weight is V = W C_:S C_SS^-1, and the bias takes over the means.
+
+    Args:
+        layer: it is not changed.
+        inputs: of that layer, one example a row, from calibration or training data.
+        count: from 1 to the number of inputs.
+
+    Returns:
+        the indices that stay, ascending, and the layer that reads only them.
+
+    Source: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, choose by a lasso and
+    fit by least squares; the greedy choice is orthogonal matching pursuit with several outputs.
+
+    >>> layer, x = nn.Linear(3, 1), torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [2.0, 2.0, 1.0]])
+    >>> kept, smaller = fewer_inputs(layer, x, 2)  # the second input says what the first does
+    >>> kept, torch.allclose(smaller(x[:, kept]), layer(x), atol=1e-5)
+    (tensor([0, 2]), True)
+    """
+    if require_int("count", count, minimum=1) > layer.in_features:
+        raise ValueError(f"count must be at most {layer.in_features}, the inputs of the layer, got {count}")
+    weight, mean = layer.weight.double(), inputs.double().mean(dim=0)
+    covariance = torch.cov(inputs.double().T)
+    tiny = 1e-9 * covariance.diagonal().max()
+    rest, chosen = covariance.clone(), torch.zeros(len(covariance), dtype=torch.bool)
+    for _ in range(count):
+        unexplained = rest.diagonal().clamp(min=tiny)
+        gained = (weight @ rest).square().sum(dim=0) / unexplained
+        best = gained.masked_fill(chosen, -1.0).argmax()
+        chosen[best] = True
+        rest = rest - torch.outer(rest[:, best], rest[best]) / unexplained[best]
+    kept = chosen.nonzero().flatten()
+    among = covariance[kept][:, kept] + tiny * torch.eye(count, dtype=torch.float64)
+    fitted = torch.linalg.solve(among, covariance[kept] @ weight.T).T  # (outputs, count)
+    smaller = narrow_linear(layer, inputs=kept)
+    smaller.weight.copy_(fitted)
+    if layer.bias is not None:
+        smaller.bias.add_((weight @ mean - fitted @ mean[kept]).to(layer.bias))
+    return kept, smaller
+
+
 def remove_channels(dense: nn.Module, kept: Mapping[str, torch.Tensor]) -> nn.Module:
     """Return the narrow network with only the channels that `kept_channels` names."""
     shrink = shrink_lenet5 if isinstance(dense, LeNet5) else shrink_lenet300100
     return shrink(dense, *kept.values())
+
+
+# --- whole networks of any form ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that can only be removed together from all the layers that they pass: of a sum, both sides.
+
+    Args:
+        layers: names of the convolutions and linear layers whose outputs they are, in the network's order; the first
+            names the group.
+        norms: names of batch norms and depthwise convolutions on their way.
+        readers: names of the layers that lose inputs with them.
+        channels: how many there are.
+    """
+
+    layers: tuple[str, ...]
+    norms: tuple[str, ...]
+    readers: tuple[str, ...]
+    channels: int
+
+
+def channel_groups(model: nn.Module, example: torch.Tensor) -> dict[str, ChannelGroup]:
+    """Return the groups of channels that a network can lose, by the name of the first layer that makes them.
+
+    They are read off the dependency graph of `torch_pruning` (Fang et al., 2023), which runs the network once. Left out
+    are the network's answers, and channels that pass what mixes or shares them: a layer norm, attention, recurrent
+    weights, a convolution in groups that is not depthwise, a parameter outside of a layer. What the graph does not
+    show, such as a width that is written in the forward pass, `narrow_network` meets and refuses.
+
+    Args:
+        model: it is not changed.
+        example: an input or more, of shape (N, ...).
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    >>> channel_groups(net, torch.zeros(1, 1, 4, 4))
+    {'0': ChannelGroup(layers=('0',), norms=('1',), readers=('4',), channels=4)}
+    """
+    return {name: group for name, group, reason in _all_groups(_dependency_graph(model, example)) if not reason}
+
+
+def channels_by_score(
+    model: nn.Module,
+    groups: Mapping[str, ChannelGroup],
+    pruning_ratio: float,
+    score: Callable[[torch.Tensor], torch.Tensor] = group_scores,
+) -> dict[str, torch.Tensor]:
+    """Choose in each group the channels that stay: those with the highest mean score of the filters that make them.
+
+    Args:
+        groups: from `channel_groups`, all or some.
+        pruning_ratio: the fraction of each group's channels to remove, below 1; at least one channel stays.
+        score: takes a weight of shape (outputs, ...) and returns a score for each output; by default the L1 norm.
+            `lambda weight: torch.rand(len(weight))` is the control.
+
+    >>> net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> _ = net[0].weight.data.copy_(torch.tensor([[9.0, 9], [1, 1], [0, 0], [5, 5]]))
+    >>> channels_by_score(net, channel_groups(net, torch.zeros(1, 2)), 0.5)
+    {'0': tensor([0, 3])}
+    """
+    require_fraction("pruning_ratio", pruning_ratio)
+    kept = {}
+    for name, group in groups.items():
+        scores = []
+        for layer in group.layers:
+            found = score(model.get_submodule(layer).weight.detach())
+            scores.append(found / found.mean().clamp(min=torch.finfo(found.dtype).tiny))  # layers count alike
+        count = max(1, group.channels - round(pruning_ratio * group.channels))
+        kept[name] = keep_best(torch.stack(scores).mean(dim=0), count)
+    return kept
+
+
+def narrow_network(model: nn.Module, example: torch.Tensor, kept: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Return a narrower copy of a network of any form, with only the given channels of the groups that are named.
+
+    It answers as `silence_network` does with the same arguments, and this is tried on `example` before it is returned.
+
+    Args:
+        model: it is not changed; each module of the copy is in the mode of the one it was.
+        example: an input or more, of shape (N, ...).
+        kept: indices of the channels that stay, by name of a group of `channel_groups`.
+
+    Raises:
+        ValueError: there is no such group, its channels cannot be removed, or the narrow network answers otherwise.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    >>> narrow_network(net, torch.zeros(1, 1, 4, 4), {"0": torch.tensor([0, 2])})[4]
+    Linear(in_features=8, out_features=2, bias=True)
+    """
+    graph = _dependency_graph(model, example)
+    small = graph.model
+    for layer, gone in _removed(graph, kept).items():  # names stay when layers shrink
+        _group_of(graph, layer, gone).prune()
+    for name, parameter in model.named_parameters():
+        small.get_parameter(name).requires_grad_(parameter.requires_grad)
+    masked = silence_network(model, example, kept)
+    with evaluating(small, masked), torch.no_grad():
+        wanted = masked(example)
+        try:
+            received = small(example)
+        except Exception as error:  # it is the network's own code that runs
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{_cannot(model)}: does its forward pass have a width in its code? {reason}") from error
+    tolerance = 1e-4 * max(1.0, wanted.abs().max().item())
+    if received.shape != wanted.shape or (received - wanted).abs().max() > tolerance:
+        raise ValueError(f"{_cannot(model)}: without these channels it answers otherwise than with them at zero")
+    for name, module in model.named_modules():
+        small.get_submodule(name).training = module.training
+    return small
+
+
+@torch.no_grad()
+def silence_network(model: nn.Module, example: torch.Tensor, kept: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Return a copy of full size in which the channels that are not kept are zero, and nothing reads them.
+
+    Their filters, biases, scales and shifts are zero, and so are the weights that multiply them: behind an activation
+    that makes something of zero, as a sigmoid does, the filters alone would not do.
+
+    Args:
+        model, example, kept: see `narrow_network`.
+
+    >>> net = nn.Sequential(nn.Linear(2, 4), nn.Sigmoid(), nn.Linear(4, 2))
+    >>> masked = silence_network(net, torch.zeros(1, 2), {"0": torch.tensor([0, 2])})
+    >>> masked[0].bias.count_nonzero(), masked[2].weight.count_nonzero()
+    (tensor(2), tensor(4))
+    """
+    graph = _dependency_graph(model, example)
+    masked = copy.deepcopy(model)
+    names = {module: name for name, module in graph.model.named_modules()}
+    for layer, gone in _removed(graph, kept).items():
+        for dependency, where in _group_of(graph, layer, gone):
+            if dependency.target.module not in names:
+                continue  # an operation between the layers
+            target = masked.get_submodule(names[dependency.target.module])
+            if _reads(dependency):
+                target.weight[:, where] = 0.0
+            elif getattr(target, "weight", None) is not None:
+                target.weight[where] = 0.0
+                if target.bias is not None:
+                    target.bias[where] = 0.0
+    return masked
+
+
+def _dependency_graph(model: nn.Module, example: torch.Tensor) -> "torch_pruning.DependencyGraph":
+    """Return torch_pruning's graph of a copy of the network."""
+    import torch_pruning
+
+    if not isinstance(example, torch.Tensor):
+        raise TypeError(f"example must be a torch.Tensor, got {type(example).__name__}")
+    copied = copy.deepcopy(require_permanent("model", model)).eval()
+    copied.requires_grad_()  # the graph is that of the gradient's operations
+    with torch.enable_grad():
+        copied(example)  # an error of the network's own is raised as it is
+        try:  # a tuple: a tensor would be tried unpacked, image by image, first
+            return torch_pruning.DependencyGraph().build_dependency(copied, (example,), verbose=False)
+        except Exception as error:  # the library's, of any kind, where it meets what it was not written for
+            raise ValueError(f"torch_pruning cannot read the graph of this {type(model).__name__}") from error
+
+
+def _group_of(
+    graph: "torch_pruning.DependencyGraph", name: str, gone: Sequence[int]
+) -> "torch_pruning.dependency.Group":
+    layer = graph.model.get_submodule(name)
+    return graph.get_pruning_group(layer, graph.get_pruner_of_module(layer).prune_out_channels, list(gone))
+
+
+def _all_groups(graph: "torch_pruning.DependencyGraph") -> Iterator[tuple[str, ChannelGroup, str]]:
+    """Yield each group with the name of its first layer and, if it cannot be removed, why."""
+    names = {module: name for name, module in graph.model.named_modules()}
+    seen: set[str] = set()
+    for name, layer in graph.model.named_modules():
+        if not _makes_channels(layer) or name in seen or layer not in graph.module2node:
+            continue
+        layers, norms, readers = {name: None}, {}, {}  # as ordered sets
+        channels = len(layer.weight)
+        reason = ""
+        for dependency, _ in _group_of(graph, name, range(channels)):
+            target = dependency.target.module
+            reason = reason or _why_not(dependency)
+            if target in names:
+                which = readers if _reads(dependency) else layers if _makes_channels(target) else norms
+                which[names[target]] = None
+        seen |= layers.keys()
+        in_order = tuple(each for each in names.values() if each in layers)
+        yield in_order[0], ChannelGroup(in_order, tuple(norms), tuple(readers), channels), reason
+
+
+def _removed(graph: "torch_pruning.DependencyGraph", kept: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """Check what is to be kept and return what goes, by name of a group."""
+    groups = {name: (group, reason) for name, group, reason in _all_groups(graph)}
+    first = {layer: name for name, (group, _) in groups.items() for layer in group.layers}
+    gone = {}
+    for name, indices in kept.items():
+        if name not in groups:
+            remedy = f"; its channels are those of {first[name]!r}" if name in first else ", see channel_groups"
+            raise ValueError(f"kept: {name!r} names no group of channels{remedy}")
+        group, reason = groups[name]
+        if reason:
+            raise ValueError(f"kept: the channels of {name!r} cannot be removed: {reason}")
+        _require_indices(f"kept[{name!r}]", indices, below=group.channels)
+        if left := sorted(set(range(group.channels)) - set(indices.tolist())):
+            gone[name] = left
+    return gone
+
+
+def _makes_channels(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Linear):
+        return True
+    return isinstance(layer, _CONVOLUTIONS) and not layer.transposed and not _is_depthwise(layer)
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, _CONVOLUTIONS) and layer.groups == layer.in_channels == layer.out_channels > 1
+
+
+def _reads(dependency: "torch_pruning.Dependency") -> bool:
+    return _makes_channels(dependency.target.module) and dependency.handler.__name__ == "prune_in_channels"
+
+
+def _why_not(dependency: "torch_pruning.Dependency") -> str:
+    """Say why a dependency forbids to remove channels; an empty string if it does not."""
+    node = dependency.target
+    module = node.module
+    if not node.outputs and not _reads(dependency):
+        return "they are the network's answers"
+    if isinstance(module, nn.Parameter):
+        return "a parameter outside of a layer has a value for each"
+    if isinstance(module, _CONVOLUTIONS) and module.groups > 1 and not _is_depthwise(module):
+        return f"{module} computes in groups"
+    known = _makes_channels(module) or _is_depthwise(module) or isinstance(module, _NORMS)
+    if known or type(module).__module__.startswith("torch_pruning"):
+        return ""
+    return f"{module} is on their way"
+
+
+def _cannot(model: nn.Module) -> str:
+    return f"this {type(model).__name__} cannot be narrowed so"
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------

@@ -116,6 +116,8 @@ def _stopwatch(function: Callable[[], object], threads: int) -> Callable[[int], 
 
 
 def _calls_a_block(stopwatch: Callable[[int], float]) -> int:
-    """Return how many calls fill `SHORTEST_BLOCK`, after a warm-up."""
+    """Return how many calls fill `SHORTEST_BLOCK`, after a warm-up; for a long call the stopwatch's own is enough."""
+    if stopwatch(1) > 5 * SHORTEST_BLOCK > 0:
+        return 1
     stopwatch(3)
     return max(1, round(SHORTEST_BLOCK / stopwatch(3)))

@@ -7,12 +7,18 @@ into the convolutions, before any network is built; a search can so stay within 
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from utils.checkpoint_files import CHECKPOINTS, checkpoint_card
 from utils.input_validation import require_int
+from utils.models import load_checkpoint
+
+LADDER = CHECKPOINTS / "ladder"
+"""Where the course's tiny networks lie; `utils.recipes.ladder` says how they were trained."""
 
 SIDE = 28
 """Pixels of the square input, which has one channel."""
@@ -247,3 +253,22 @@ def fill(design: Design, most: int) -> Design:
         else:
             high = middle
     return scaled(low)
+
+
+def ladder_card(most: int, seed: int = 0, *, folder: Path = LADDER) -> dict:
+    """Return the card of a network of the ladder: its design, how it was trained, its accuracy.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return checkpoint_card(f"TinyNet-{most}-seed{seed}", folder=folder)
+
+
+def load_tiny_network(most: int, seed: int = 0, *, folder: Path = LADDER) -> TinyNet:
+    """Load the network of the ladder that has at most `most` parameters, in evaluation mode.
+
+    Raises:
+        CheckpointError: there is none, or its file is damaged.
+    """
+    design = Design.parse(ladder_card(most, seed, folder=folder)["design"])
+    return load_checkpoint(f"TinyNet-{most}-seed{seed}", model=TinyNet(design), folder=folder)

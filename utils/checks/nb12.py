@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from utils.checks import check_cases, check_choice, exercise
+from utils.checks import check_cases, exercise
 
 
 @exercise("12.1")
@@ -65,18 +65,20 @@ def answer_times(answer: Callable) -> None:
 
 
 @exercise("12.3")
-def true_statements(answer: Callable) -> None:
-    """Which sentences about serving a network are true."""
-    check_choice(
-        answer,
-        right={"A", "D"},
-        why_wrong={
-            "B": "how many times faster was the separable layer, and did its two steps run at the ordinary one's rate?",
-            "C": "at a load of 0.9 the mean wait is 0.9 / (2 x 0.1) = 4.5 calls, at 0.99 nearly 50.",
-            "E": "a folded batch norm is the same linear function; the predictions stayed.",
-        },
-        why_missing={
-            "A": "what happened to the 99th percentile at a load of 1.5, with batches and without?",
-            "D": "compare what compiling took with what a call saves.",
-        },
-    )
+def next_batch(answer: Callable) -> None:
+    """What a free server does with its queue, for queues that are short, full, old and young."""
+
+    def specification(waited: list[float], max_batch: int, max_wait: float) -> tuple[int, float]:
+        full = len(waited) >= max_batch
+        old = any(seconds >= max_wait for seconds in waited)
+        return (min(len(waited), max_batch), 0.0) if full or old else (0, max_wait - max(waited))
+
+    one = [([0.0], 1, 0.5), ([0.0], 4, 0.0), ([0.0], 4, 0.5), ([0.5], 4, 0.5), ([0.75], 4, 0.5)]
+    several = [([0.25, 0.0], 4, 0.5), ([0.25, 0.125], 2, 0.5), ([0.5, 0.25, 0.125], 2, 4.0), ([2.0, 0.25], 4, 0.5)]
+    overdue = [([3.0, 2.5, 2.0, 1.0, 0.5], 3, 0.25), ([0.25] * 5, 8, 0.5), ([0.25] * 9, 8, 0.0)]
+    generator = np.random.default_rng(secrets.randbits(32))
+    drawn = []
+    for count, max_batch in ((3, 8), (6, 4), (7, 16), (20, 16), (5, 6)):
+        waited = sorted((generator.integers(0, 9, size=count) / 8).tolist(), reverse=True)  # floats hold these exactly
+        drawn += [(waited, max_batch, max_wait) for max_wait in (0.5, 1.0, 2.0)]
+    check_cases(answer, [(case, specification(*case)) for case in [*one, *several, *overdue, *drawn]])

@@ -135,6 +135,8 @@ _NEARLY: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "06.3": ("ERROR", lambda bar: NEARLY * bar),
     "07.3": ("CHALLENGE", _errors),
     "08.3": ("CHALLENGE", _errors),
+    "16.3": ("CHALLENGE", _errors),
+    "17.3": ("CHALLENGE", lambda bar: bar | {"nats": NEARLY * bar["nats"]}),
 }
 """The name of each challenge's bar in the module of its check, and what makes it the lower one."""
 

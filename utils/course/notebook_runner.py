@@ -5,10 +5,12 @@ A notebook is executed again only if something it depends on has changed: its ce
 """
 
 import ast
+import concurrent.futures
 import contextlib
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import sys
@@ -20,8 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from utils.environment import QUIET_VARIABLE
+from utils.environment import QUIET_VARIABLE, SIDE_BY_SIDE_VARIABLE, side_by_side
 from utils.files import RESULTS_VARIABLE, ROOT, replace_file
+from utils.input_validation import require_int
 from utils.reference_runs import ReferenceRunError, nearest_reference
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -90,6 +93,7 @@ def run(
     output: Path,
     fail_fast: bool = False,
     force: bool = False,
+    processes: int = 1,
 ) -> list[Outcome]:
     """Execute notebooks into `output/notebooks`, their claims and records into `output/results`.
 
@@ -101,6 +105,8 @@ def run(
         output: the folder to write to; `build` for a learner's run.
         fail_fast: stop at the first notebook that fails instead of going on to the next.
         force: execute also what has not changed.
+        processes: notebooks that run side by side, each with one thread: sooner done, but its times are not to be
+            trusted. Those that read what others measured come after them.
 
     Returns:
         An outcome for each notebook that was reached; those with a `failure` did not succeed.
@@ -109,7 +115,9 @@ def run(
         OSError: `output` cannot be written to; the message says what to do.
     """
     with writing_to(output):
-        return _run(notebooks, parameters, output, fail_fast, force)
+        if require_int("processes", processes, minimum=1) == 1:
+            return _run(notebooks, parameters, output, fail_fast, force)
+        return _run_side_by_side(notebooks, parameters, output, fail_fast, force, processes)
 
 
 def _run(
@@ -118,17 +126,9 @@ def _run(
     outcomes, expected = [], reference_seconds()
     for index, path in enumerate(notebooks, start=1):
         title = f"[{index}/{len(notebooks)}] {path.stem}"
-        try:
-            fingerprint = fingerprint_of(path, parameters, results=output / "results")
-        except NotebookError as error:
-            outcomes.append(Outcome(path.stem, 0.0, 0.0, 0.0, f"  {error}"))
-            print(f"{title} FAILED\n  {error}", file=sys.stderr)
-            if fail_fast:
-                break
-            continue
-        done = None if force else finished(output, path.stem, fingerprint)
+        done, fingerprint = _before(path, parameters, output, force)
         if done:
-            print(f"{title} unchanged, executed before in {done.seconds:.0f} s")
+            print(f"{title} {_said_before(done)}")
         else:
             left = time_left([path.stem for path in notebooks[index - 1 :]], expected)
             print(f"{title}{left} ", end="", flush=True)
@@ -143,6 +143,65 @@ def _run(
                 break
     _write_summary(output, outcomes)
     return outcomes
+
+
+def _before(path: Path, parameters: Mapping[str, object], output: Path, force: bool) -> tuple[Outcome | None, str]:
+    """Return what is known of a notebook without executing it, if anything is, and its fingerprint."""
+    try:
+        fingerprint = fingerprint_of(path, parameters, results=output / "results")
+    except NotebookError as error:
+        return Outcome(path.stem, 0.0, 0.0, 0.0, f"  {error}"), ""
+    return None if force else finished(output, path.stem, fingerprint), fingerprint
+
+
+def _said_before(done: Outcome) -> str:
+    return "FAILED" if done.failure else f"unchanged, executed before in {done.seconds:.0f} s"
+
+
+def _run_side_by_side(
+    notebooks: Sequence[Path],
+    parameters: Mapping[str, object],
+    output: Path,
+    fail_fast: bool,
+    force: bool,
+    processes: int,
+) -> list[Outcome]:
+    readers, outcomes, waiting = [], {}, {}
+    for path in notebooks:
+        done, fingerprint = _before(path, parameters, output, force)
+        if not (done and done.failure) and _read_results(code_cells(path)):
+            readers.append(path)
+        elif done:
+            print(f"{path.stem} {_said_before(done)}")
+            outcomes[path.stem] = done
+        else:
+            waiting[path] = fingerprint
+    expected = reference_seconds()
+    longest_first = sorted(waiting, key=lambda path: -expected.get(path.stem, 0.0))  # so that all end together
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_compute_with_one_thread
+    ) as pool:
+        running = [pool.submit(_execute_into, output, path, parameters, waiting[path]) for path in longest_first]
+        for number, future in enumerate(concurrent.futures.as_completed(running), start=1):
+            if future.cancelled():
+                continue
+            done = outcomes[future.result().notebook] = future.result()
+            ended = "FAILED" if done.failure else "done"
+            print(f"[{number}/{len(running)}] {done.notebook} {ended} in {done.seconds:.0f} s", flush=True)
+            if done.failure and fail_fast:
+                pool.shutdown(wait=False, cancel_futures=True)
+    failed = [done for done in outcomes.values() if done.failure]
+    print("".join(f"{done.failure}\n" for done in failed), end="", file=sys.stderr)
+    _write_summary(output, outcomes.values())
+    if not (failed and fail_fast):
+        outcomes |= {done.notebook: done for done in _run(readers, parameters, output, fail_fast, force)}
+    return [outcomes[path.stem] for path in notebooks if path.stem in outcomes]
+
+
+def _compute_with_one_thread() -> None:
+    """Set the environment of a process, and of the kernels it starts, for running beside others."""
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
+    os.environ[SIDE_BY_SIDE_VARIABLE] = "1"
 
 
 def busy_cores(seconds: float = 0.5) -> float:
@@ -246,10 +305,15 @@ def fingerprint_of(path: Path, parameters: Mapping[str, object], *, results: Pat
     for module in sorted(_modules_behind(code)):
         digest.update(module.encode() + _module_path(module).read_bytes())
     digest.update(_inputs_digest())
-    if results and any("read_results(" in cell for cell in code):
+    if results and _read_results(code):
         for earlier in sorted(found for found in results.glob("*.jsonl") if found.stem < path.stem):
             digest.update(earlier.read_bytes())
     return digest.hexdigest()
+
+
+def _read_results(code: Sequence[str]) -> bool:
+    """Tell whether these cells read what other notebooks measured."""
+    return any("read_results(" in cell for cell in code)
 
 
 def finished(output: Path, name: str, fingerprint: str) -> Outcome | None:
@@ -388,6 +452,7 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
     folder.mkdir(parents=True, exist_ok=True)
     _stamp(output, path.stem).unlink(missing_ok=True)
     os.environ.update({QUIET_VARIABLE: "1", RESULTS_VARIABLE: str(results.resolve())})
+    wants_bar = sys.stderr.isatty() and not side_by_side()
     failure, started = "", time.perf_counter()
     with _PeakMemory() as memory:
         try:
@@ -395,7 +460,7 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
                 _escaped(str(path)),
                 _escaped(str(folder / path.name)),
                 parameters=dict(parameters),
-                progress_bar={"desc": f"  {path.stem}", "leave": False} if sys.stderr.isatty() else False,
+                progress_bar={"desc": f"  {path.stem}", "leave": False} if wants_bar else False,
                 cwd=str(path.parent),
                 kernel_name="python3",
                 execution_timeout=CELL_TIMEOUT,
@@ -459,7 +524,7 @@ def _stamp(output: Path, name: str) -> Path:
     return output / "notebooks" / f"{name}.done.json"
 
 
-def _write_summary(output: Path, outcomes: Sequence[Outcome]) -> None:
+def _write_summary(output: Path, outcomes: Iterable[Outcome]) -> None:
     """Write `results/run.json`: seconds and peak memory of each notebook that succeeded, and the sum of the seconds."""
     path = output / "results" / "run.json"
     notebooks = read_summary(output)["notebooks"]

@@ -1,8 +1,8 @@
 """The website: gathers the notebooks, lessons and pages into one folder and lets Sphinx build them, without a network.
 
 The sources of the pages stay where they are: notebooks with their stored outputs, lessons, README and the pages in
-`site/`. No notebook is executed; the networks of "Draw a digit" are exported from the shipped checkpoints. Every
-warning of Sphinx is an error, so a link that leads nowhere ends the build.
+`site/`. No notebook is executed; the pages that compute get their networks from the shipped checkpoints. Every warning
+of Sphinx is an error, so a link that leads nowhere ends the build.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.course.notebook_runner import find_notebooks
+from utils.course.site_language import write_language_model
 from utils.course.site_networks import write_networks
 from utils.course.site_scoreboard import scoreboard_table
 from utils.files import ROOT
@@ -37,12 +38,14 @@ def build_site(output: Path) -> Path:
     """
     source, pages = output / "source", output / "html"
     gather(source)
-    options = ["--fail-on-warning", "--keep-going", "-q", "-j", "2", "-d", str(output / "doctrees")]
+    # one process: after importing PyTorch for autodoc, a forked reader ended once in a segmentation fault
+    options = ["--fail-on-warning", "--keep-going", "-q", "-j", "1", "-d", str(output / "doctrees")]
     command = [sys.executable, "-m", "sphinx", *options, str(source), str(pages)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the website was not built:\n{_last_lines(done.stderr)}")
     write_networks(pages / "networks")
+    write_language_model(pages / "language")
     return pages
 
 

@@ -1,4 +1,8 @@
-"""What the page "Draw a digit" runs: one network in four sizes as ONNX files, and test digits to try them on."""
+"""What the page "Draw a digit" runs: one network in four sizes, as files of the course, and test digits to try.
+
+The page computes by itself (`site/static/networks/`), so a file is handed on as it is: the checkpoint of the dense
+network, and the coded files of notebook 15, which the page decodes. The int8 network alone is made here.
+"""
 
 import base64
 import functools
@@ -15,8 +19,8 @@ from utils.checkpoint_files import CHECKPOINTS
 from utils.datasets import calibration_batches, load
 from utils.entropy_coding import RangeCoderMissingError, decode_network
 from utils.files import replace_file
-from utils.models import load_checkpoint
-from utils.onnx_export import OnnxModel, export_onnx, quantize_onnx_static
+from utils.models import load_checkpoint, to_safetensors
+from utils.qat import MovingAverageRange, WeightRange, calibrate, convert, prepare
 
 ABOUT = "about.json"
 """The file that names the others, written last: where it is, everything is."""
@@ -26,7 +30,7 @@ DISAGREEMENTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Network:
-    """A network on the page: the name of its ONNX file, what it is called, the file of the course it comes from.
+    """A network on the page: its name there, what it is called, the file of the course it comes from.
 
     Without a source it is the first network, quantized to int8 after training.
     """
@@ -45,11 +49,26 @@ NETWORKS = (
 """LeNet-5 four times; the last two are notebook 15's."""
 
 
-def read_network(source: str) -> nn.Module:
-    """Return the LeNet-5 of a file in `data/checkpoints/`: a coded one, or the plain checkpoint."""
-    if source.endswith(".nnz"):
-        return decode_network((CHECKPOINTS / source).read_bytes())
-    return load_checkpoint(Path(source).stem)
+def read_network(network: Network) -> nn.Module:
+    """Return the LeNet-5 of a row of the page, in evaluation mode."""
+    if not network.source:
+        return int8_network(read_network(NETWORKS[0]))
+    if network.source.endswith(".nnz"):
+        return decode_network((CHECKPOINTS / network.source).read_bytes())
+    return load_checkpoint(Path(network.source).stem)
+
+
+def int8_network(dense: nn.Module) -> nn.Module:
+    """Return the network in int8: weights with a scale for each channel, activations with one for each layer.
+
+    The ranges are those of 512 training images. It computes with integers, as the page does.
+    """
+    prepared = prepare(
+        dense, weight=lambda channels: WeightRange(8, channels), activation=lambda: MovingAverageRange(8)
+    )
+    batches = calibration_batches(load("mnist").train, batches=16, batch_size=32, seed=0)
+    calibrate(prepared, torch.cat(list(batches)))
+    return convert(prepared)
 
 
 def write_networks(folder: Path) -> Path:
@@ -65,16 +84,17 @@ def write_networks(folder: Path) -> Path:
     test = load("mnist").test
     rows, answers = [], {}
     for network in NETWORKS:
-        path = folder / f"{network.name}.onnx"
         try:
-            _write_network(network, path, folder / f"{NETWORKS[0].name}.onnx")
+            model = read_network(network)
         except RangeCoderMissingError:
             continue
-        answers[network.name] = _answers(path, test.images)
-        size = (CHECKPOINTS / network.source).stat().st_size if network.source else path.stat().st_size
-        wrong = int((answers[network.name] != test.labels).sum())
-        rows.append({"name": network.name, "title": network.title, "bytes": size, "wrong": wrong})
-        rows[-1] |= {"loaded": path.stat().st_size, "otherwise": int((answers[network.name] != answers["dense"]).sum())}
+        file = Path(network.source or f"{Path(NETWORKS[0].source).stem}-int8.safetensors").name
+        content = (CHECKPOINTS / network.source).read_bytes() if network.source else to_safetensors(model)
+        replace_file(folder / file, content)
+        said = answers[network.name] = _answers(model, test.images)
+        wrong, otherwise = (int((said != other).sum()) for other in (test.labels, answers["dense"]))
+        row = {"name": network.name, "title": network.title, "file": file, "bytes": len(content), "wrong": wrong}
+        rows.append({**row, "otherwise": otherwise})
     chosen = _shown_digits(answers, test.labels)
     digits = [_digit(number, test.images[number], int(test.labels[number])) for number in chosen]
     about = {"digest": digest, "of": len(test.labels), "networks": rows, "digits": digits}
@@ -89,17 +109,9 @@ def _digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in (Path(__file__), *files))).hexdigest()[:16]
 
 
-def _write_network(network: Network, path: Path, dense: Path) -> None:
-    if network.source:
-        export_onnx(read_network(network.source), torch.zeros(1, 1, 28, 28), path)
-    else:
-        batches = calibration_batches(load("mnist").train, batches=16, batch_size=32, seed=0)
-        quantize_onnx_static(dense, path, batches)
-
-
-def _answers(path: Path, images: torch.Tensor) -> torch.Tensor:
-    network = OnnxModel(path)
-    return torch.cat([network(batch).argmax(1) for batch in images.split(500)])
+@torch.no_grad()
+def _answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    return torch.cat([model(batch).argmax(1) for batch in images.split(500)])
 
 
 def _shown_digits(answers: Mapping[str, torch.Tensor], labels: torch.Tensor) -> list[int]:
