@@ -1,0 +1,84 @@
+"""How long a step takes: one worker, two threads, two workers; and messages alone."""
+
+import copy
+import sys
+
+import torch
+from safetensors.torch import load_file
+from torch import distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks.debugging_hooks import noop_hook
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from utils import data_parallel
+from utils.data_parallel import timed
+from utils.models import LeNet5, LiteNetMLP
+
+
+def step(model, *parts):
+    model.zero_grad()
+    for images, labels in parts:
+        (F.cross_entropy(model(images), labels) / len(parts)).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 0.01 * parameter.grad
+
+
+def alone(worker, model, halves, threads):
+    """Worker 0 computes both halves while the other waits."""
+    torch.set_num_threads(threads)
+    work = (step, model, *halves) if worker.process_rank == 0 else (str,)
+    seconds = timed(worker, *work)
+    torch.set_num_threads(1)
+    return seconds
+
+
+def each_a_half(worker, model, halves):
+    """Both compute a half; through DDP, if `model` is wrapped, they exchange, too."""
+    return timed(worker, step, model, halves[worker.process_rank])
+
+
+def ways_of(worker, network):
+    pair = DistributedDataParallel(copy.deepcopy(network))
+    mute = DistributedDataParallel(copy.deepcopy(network))
+    mute.register_comm_hook(None, noop_hook)  # fills its buckets and sends nothing
+    return {
+        "alone": lambda halves: alone(worker, network, halves, 1),
+        "two threads": lambda halves: alone(worker, network, halves, 2),
+        "silent": lambda halves: each_a_half(worker, network, halves),
+        "mute": lambda halves: each_a_half(worker, mute, halves),
+        "together": lambda halves: each_a_half(worker, pair, halves),
+    }
+
+
+def medians(worker, ways, digits, size, repeats):
+    """The ways in turn, so that all meet the same machine."""
+    parts = (digits[name][:size].to(worker.device) for name in ("images", "labels"))
+    halves = list(zip(*(part.chunk(2) for part in parts), strict=True))
+    turns = [{way: ways[way](halves) for way in ways} for _ in range(repeats)]
+    return {way: sorted(turn[way] for turn in turns)[repeats // 2] for way in ways}
+
+
+def message(worker, size, repeats=15):
+    vector = torch.ones(size // 4, device=worker.device)
+    times = [timed(worker, dist.all_reduce, vector) for _ in range(repeats)]
+    return sorted(times)[repeats // 2]
+
+
+if __name__ == "__main__":
+    digits, repeats, where = load_file(sys.argv[1]), int(sys.argv[3]), sys.argv[4]
+    sizes, wide_sizes, messages = (
+        [int(n) for n in text.split(",")] for text in sys.argv[5:8]
+    )
+    with data_parallel.join(gpus=where == "gpus") as worker:
+        ways = ways_of(worker, LeNet5().to(worker.device))
+        ways = {way: ways[way] for way in ("alone", "two threads", "together")}
+        wide = ways_of(worker, LiteNetMLP(hidden=2048).to(worker.device))
+        wide = {way: wide[way] for way in ("silent", "mute", "together")}
+        found = {
+            "backend": worker.backend,
+            "step": {n: medians(worker, ways, digits, n, repeats) for n in sizes},
+            "wide": {n: medians(worker, wide, digits, n, repeats) for n in wide_sizes},
+            "message": {n: message(worker, n) for n in messages},
+        }
+        data_parallel.report(found)
