@@ -1,5 +1,6 @@
 // The page "Draw a digit": paper, test digits, and the table of what each network says.
 
+import { kilobytes } from "../networks/fetch.js";
 import { asMnist, SIDE } from "./image.js";
 import { about, load, time } from "./networks.js";
 
@@ -7,7 +8,6 @@ const PEN = 24;
 const [paper, seen] = ["paper", "seen"].map((id) => document.getElementById(id));
 const verdict = document.getElementById("verdict");
 const pen = paper.getContext("2d", { willReadFrequently: true });
-const kilobytes = (bytes) => `${Math.round(bytes / 1000).toLocaleString("en")} kB`;
 
 function clear() {
   pen.fillStyle = "white";
@@ -68,11 +68,11 @@ function sentence(said, label) {
 }
 
 async function answer({ image, label }) {
-  if (!loading) verdict.textContent = "Loading ONNX Runtime and the networks, once.";
+  if (!loading) verdict.textContent = "Loading the networks, once.";
   const { loaded, bytes } = await ready();
   const said = new Map();
   for (const [name, run] of loaded) {
-    const logits = await run(image);
+    const logits = run(image);
     said.set(name, logits.indexOf(Math.max(...logits)));
     const row = rows.get(name);
     row.dataset.logits = JSON.stringify(logits);
@@ -86,7 +86,7 @@ async function answer({ image, label }) {
   body.dataset.answered = Number(body.dataset.answered ?? 0) + 1;
 }
 
-// A session answers one call at a time: while it does, the newest digit waits and older ones are dropped.
+// While the networks answer, and are timed, the newest digit waits and older ones are dropped.
 let waiting, busy;
 async function read(digit) {
   show(seen, digit.image);
