@@ -14,7 +14,7 @@ SETTINGS := $(VENV)/share/jupyter/lab/settings
 NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 600
 
-.PHONY: help run test check lab report reference student solutions class site checkpoints constraints clean
+.PHONY: help run test check breaks lab report reference student solutions class site checkpoints constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show what each target does
@@ -23,7 +23,7 @@ help: ## show what each target does
 run: $(READY) ## set up, run the whole course on real data, print the report
 	$(RUN) -m utils run $(ONLY) $(FLAGS)
 
-test: $(READY) $(VENV)/class-ready ## set up, then every test: style, site, units, notebooks against stored outputs and with another seed
+test: $(READY) $(VENV)/class-ready ## set up, then the tests: style, site, units, notebooks against stored outputs and with another seed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(MAKE) --no-print-directory site
@@ -31,12 +31,16 @@ test: $(READY) $(VENV)/class-ready ## set up, then every test: style, site, unit
 	$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(NBVAL) notebooks/*.ipynb || \
 	    { test -s build/test/again.txt && echo "Again, alone: it is this that counts." && \
 	      $(RUN) -m pytest $(NBVAL) $$(cat build/test/again.txt); }
-	$(RUN) -m utils run --enforce-machine-claims --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
+	$(RUN) -m utils run --processes $(PROCESSES) --enforce-machine-claims --parameter SEED=$(OTHER_SEED) \
+	    --output build/seed-$(OTHER_SEED)
 
 check: $(READY) ## the quick tests: style, form, units, in about two minutes
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -n $(PROCESSES) --dist worksteal -m "not slow" tests
+
+breaks: $(READY) ## break every notebook on purpose: each claim must notice (make test breaks half of them, day by day)
+	WORKBOOK_ALL_BREAKS=1 $(RUN) -m pytest -n $(PROCESSES) --dist worksteal tests/notebooks/test_claims_can_fail.py
 
 lab: $(READY) ## open JupyterLab in the browser, on this machine only
 	@mkdir -p $(SETTINGS) && echo '$(NO_NEWS)' > $(SETTINGS)/overrides.json

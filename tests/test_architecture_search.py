@@ -75,3 +75,14 @@ def test_what_cannot_fit_is_said():
         draw(MOST, random.Random(0), fits=lambda design: False)
     with pytest.raises(ValueError, match="trainings"):
         random_search(distance, MOST, trainings=0, seed=0, fits=small)
+
+
+def test_evolution_measures_no_design_twice():
+    measured = []
+
+    def remember(design):
+        measured.append(design)
+        return distance(design)
+
+    evolution(remember, MOST, trainings=120, seed=0, fits=small, population=4, tournament=4)
+    assert len(measured) == len(set(measured)) == 120

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.communication_cost import fit_line, ring_seconds, step_seconds
+from utils.communication_cost import fit_line, queue_exchanges, ring_seconds, step_seconds
 
 
 @given(start=st.floats(1e-6, 1e-2), slope=st.floats(1e-12, 1e-6))
@@ -41,3 +41,14 @@ def test_a_ring_takes_less_than_twice_the_bytes_and_time_for_every_message(n):
 def test_an_overlap_in_per_cent_is_refused():
     with pytest.raises(ValueError, match=r"overlap must be between 0 and 1.*write 80 % as 0\.8"):
         step_seconds(1.0, 1.0, overlap=67)
+
+
+@given(exchanges=st.lists(st.tuples(st.floats(0, 9), st.floats(0.01, 9)), min_size=1, max_size=8))
+def test_a_queue_of_exchanges_never_overlaps_and_never_idles_without_need(exchanges):
+    ready, seconds = zip(*sorted(exchanges), strict=True)
+    times = queue_exchanges(ready, seconds)
+    free = 0.0
+    for (begin, end), r, s in zip(times, ready, seconds, strict=True):
+        assert begin == max(r, free)
+        assert end == begin + s
+        free = end

@@ -1,10 +1,10 @@
 """Workers end whatever happens, shards cover a batch, gradients add up, training goes on from a checkpoint."""
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import psutil
@@ -16,10 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.notebooks.read_notebooks import code
+from tests.waiting import wait_until
 from utils import data_parallel
 from utils.data_parallel import WorkerError, launch
 from utils.files import ROOT
-from utils.models import LiteNetMLP
+
+WORKERS = ROOT / "notebooks" / "workers"
 
 # --- shards and gradients --------------------------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ def test_the_clock_starts_and_stops_at_an_idle_device(monkeypatch, device, betwe
     assert events == ["barrier", *between, "clock", "call", *between, "clock"]
 
 
-def test_notebook_11_writes_a_step_down_only_when_its_exchange_is_over(tmp_path):
+def test_notebook_11_writes_a_step_down_only_when_its_exchange_is_over(tmp_path, monkeypatch):
     """NCCL's backward pass returns at once; with a dead partner it is `item` that never comes back."""
 
     class DeadPartner(Exception):
@@ -134,25 +136,31 @@ def test_notebook_11_writes_a_step_down_only_when_its_exchange_is_over(tmp_path)
         def item(self):
             raise DeadPartner
 
-    (cell,) = [
-        cell for cell in code(ROOT / "notebooks" / "11_gpu_data_parallelism.ipynb") if "ACCIDENT = " in cell.source
-    ]
-    script = {}
-    exec(cell.source, script)
-    namespace = {
-        "DistributedDataParallel": lambda model: model,
-        "F": SimpleNamespace(cross_entropy=lambda *_: Loss()),
-        "LiteNetMLP": LiteNetMLP,
-        "data_parallel": data_parallel,
-        "seed": 0,
-        "share": lambda *_: (torch.zeros(1, 1, 28, 28), torch.zeros(1)),
-        "torch": torch,
-    }
-    exec(script["ACCIDENT"], namespace)
+    script = runpy.run_path(str(WORKERS / "11_accident.py"))
+    functions = script["train"].__globals__
+    monkeypatch.setitem(functions, "DistributedDataParallel", lambda model: model)
+    monkeypatch.setitem(functions, "F", SimpleNamespace(cross_entropy=lambda *_: Loss()))
+    examples = {"images": torch.zeros(4096, 1, 28, 28), "labels": torch.zeros(4096)}
     worker = data_parallel.Worker(0, 2, torch.device("cpu"), "nccl", 0)
     with pytest.raises(DeadPartner):
-        namespace["train"](worker, str(tmp_path / "state"))
+        script["train"](worker, examples, 0, str(tmp_path / "state"))
     assert not list(tmp_path.iterdir())
+
+
+def test_every_script_of_the_notebooks_is_run_by_one():
+    """What no notebook runs nobody keeps running; that the scripts run is what the notebooks show."""
+    for script in WORKERS.glob("*.py"):
+        (notebook,) = (ROOT / "notebooks").glob(f"{script.name[:2]}_*.ipynb")
+        assert any(f'work("{script.name}"' in cell.source for cell in code(notebook)), script.name
+
+
+@given(workers=st.integers(1, 4), start=st.integers(0, 9), count=st.integers(4, 9))
+def test_shares_of_a_batch_are_together_the_batch(workers, start, count):
+    examples = {"images": torch.arange(40).view(20, 2), "labels": torch.arange(20)}
+    everyone = [data_parallel.Worker(i, workers, torch.device("cpu"), "gloo", 0) for i in range(workers)]
+    shares = [data_parallel.share_of(examples, worker, start, start + count) for worker in everyone]
+    for place, name in enumerate(("images", "labels")):
+        assert torch.equal(torch.cat([share[place] for share in shares]), examples[name][start : start + count])
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -280,13 +288,6 @@ def pids(folder):
     return [int(path.read_text()) for path in folder.glob("*.pid")]
 
 
-def wait_until(condition, seconds=30):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.1)
-
-
 def nobody_left(folder):
     """Neither a worker, dead or alive, nor a child of this process."""
     assert not [pid for pid in pids(folder) if psutil.pid_exists(pid)]
@@ -400,7 +401,7 @@ def test_two_nodes_meet_on_this_machine(script, tmp_path):
         assert [process.wait(90) for process in nodes] == [0, 0]
     finally:
         for process in nodes:
-            data_parallel._end(process)
+            data_parallel.end(process)
     reports = data_parallel.read_reports(tmp_path, 2)
     assert [(r["rank"], r["size"], r["equal"]) for r in reports] == [(0, 2, [True] * 5), (1, 2, [True] * 5)]
     nobody_left(tmp_path)
@@ -415,14 +416,6 @@ def test_what_runs_without_its_other_half_says_how_to_start_it(tmp_path, monkeyp
         pass
     with pytest.raises(RuntimeError, match="nobody waits"):
         data_parallel.report(1)
-
-
-def test_scripts_are_checked_before_they_are_written(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORKBOOK_RESULTS", str(tmp_path / "results"))
-    assert data_parallel.write_script("right.py", "print(1)\n").read_text() == "print(1)\n"
-    assert (tmp_path / "workers" / "right.py").exists()
-    with pytest.raises(SyntaxError):
-        data_parallel.write_script("wrong.py", "print(1")
 
 
 def test_a_report_goes_to_the_folder_of_the_launcher(tmp_path, monkeypatch):

@@ -1,11 +1,15 @@
 """Drawings: what stands where, by the figure's own texts and rectangles."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from utils import drawings
-from utils.figures import SIZE
+from utils.figures import COLOURS, SIZE
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +79,29 @@ def test_compressed_rows_shows_the_three_arrays_and_an_arrow_for_each_start():
     assert shown[shown.index("row starts") + 1 :] == ["0", "2", "2", "3"], "an empty row has two equal starts"
 
 
+def test_each_letter_keeps_its_part_of_the_interval():
+    figure = drawings.narrowing_interval([0, 0, 1], Fraction(1, 4))
+    assert [text for text in texts(figure.axes[0]) if "/" in text and "in" not in text] == [
+        *("3/4", "9/16", "3/4", "27/64", "9/16"),
+        *("27/64", "9/16"),
+    ]
+    assert "1/2, in binary 0.1" in texts(figure.axes[0])
+    assert figure.get_figheight() <= SIZE[1]
+
+
+@pytest.mark.parametrize(("letters", "digits"), [([1], "11"), ([0], "0"), ([1, 1], "1111"), ([0, 1], "101")])
+def test_the_marked_fraction_is_the_shortest_inside(letters, digits):
+    assert any(
+        text.endswith(f" 0.{digits}") for text in texts(drawings.narrowing_interval(letters, Fraction(1, 4)).axes[0])
+    )
+
+
+@pytest.mark.parametrize(("letters", "p_one"), [([], Fraction(1, 4)), ([2], Fraction(1, 4)), ([1], Fraction(1))])
+def test_other_letters_and_probabilities_are_refused(letters, p_one):
+    with pytest.raises(ValueError, match="letters must be 0 or 1 and p_one between 0 and 1"):
+        drawings.narrowing_interval(letters, p_one)
+
+
 def test_two_of_four_shows_the_values_and_their_places_in_bits():
     kept = np.array([True, False, False, True, False, True, True, False])
     shown = texts(drawings.two_of_four(np.arange(1, 9), kept).axes[0])
@@ -91,6 +118,13 @@ def test_an_affine_grid_shows_each_integer_and_sends_what_is_beyond_it_to_its_en
     assert codes[min(codes, key=lambda x: abs(x - end[0]))] == 3
     assert start[0] > end[0], "0.6 is nearest to 0.5, which is on its left"
     assert texts(axis).count("clipped") == 2
+
+
+def test_a_quantized_graph_rounds_the_weight_the_input_and_the_output():
+    written = texts(drawings.quantized_graph().axes[0])
+    assert written.count("Quantize\nLinear") == 2
+    assert written.count("Dequantize\nLinear") == 3
+    assert any(text.startswith("QLinearConv") for text in written)
 
 
 def test_an_integer_layer_names_the_width_of_each_number():
@@ -179,3 +213,21 @@ def test_stages_are_to_scale_and_named_with_what_leads_from_each_to_the_next():
 def test_stages_need_a_step_between_any_two():
     with pytest.raises(ValueError, match="3 tensors need 2 steps"):
         drawings.stages([(1, 28), (6, 14), (10, 1)], ["60"])
+
+
+def test_a_ring_shows_each_worker_s_pieces_and_an_arrow_to_the_next():
+    axis = drawings.ring([["1", "2"], ["10", "20"], ["100", "200"]], passed=[0, 1, 0]).axes[0]
+    assert {"worker 0", "worker 2", "10", "200"} <= set(texts(axis))
+    arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == 3
+    marked = [p for p in axis.patches if isinstance(p, Rectangle) and p.get_facecolor()[:3] == to_rgb(COLOURS[4])]
+    assert len(marked) == 3
+
+
+def test_a_timeline_of_buckets_has_a_bar_for_each_layer_and_each_exchange():
+    layers = {"b": (0.0, 1.0), "a": (1.0, 3.0)}
+    axis = drawings.bucket_timelines(layers, {"one": [(3.0, 7.0)], "two": [(1.0, 3.0), (3.0, 5.0)]}).axes[0]
+    bars = [(p.get_x(), p.get_width()) for p in axis.patches if isinstance(p, Rectangle)]
+    assert bars == [(0, 1), (1, 2), (3, 4), (1, 2), (3, 2)]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["backward pass", "one", "two"]
+    assert {" 7 ms", " 5 ms"} <= set(texts(axis))

@@ -82,4 +82,5 @@ def test_ci_goes_on_without_a_browser_and_says_so(tmp_path):
     )
     said = done.stdout.splitlines()
     assert "There is no Chromium here: the tests of the website in a browser will be skipped." in said
+    assert "There is no Node here: the tests of the website's JavaScript outside a browser will be skipped." in said
     assert said[-1] == "make test"

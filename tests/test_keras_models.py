@@ -232,6 +232,12 @@ def test_every_form_answers_as_its_source_for_any_batch_size(net, contents, form
         np.testing.assert_allclose(model(batch), net(batch, training=False), atol=tolerance)
 
 
+def test_the_operations_are_those_of_the_file_without_what_the_runtime_adds(contents):
+    operations = LiteModel(contents[Form.FLOAT]).operations
+    assert "CONV_2D" in operations
+    assert "DELEGATE" not in operations
+
+
 @settings(max_examples=25)
 @given(count=st.integers(1, 40), seed=st.integers(0, 99))
 def test_a_batch_is_answered_as_its_images_one_by_one(contents, count, seed):

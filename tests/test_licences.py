@@ -38,7 +38,7 @@ def test_each_licence_of_others_stands_on_the_page_of_the_data_too():
 
 
 def test_each_library_of_the_website_is_named_and_brings_its_licence():
-    own = {"draw", "scoreboard"}
+    own = {"draw", "networks", "scoreboard", "write"}
     folders = [path for path in (ROOT / "site" / "static").iterdir() if path.is_dir() and path.name not in own]
     assert {f"site/static/{folder.name}/" for folder in folders} == set(re.findall(r"`(site/static/[a-z]+/)`", NOTICE))
     for folder in folders:

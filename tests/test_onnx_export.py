@@ -24,11 +24,13 @@ from utils.onnx_export import (
     activation_ranges,
     compiled,
     compiler_available,
+    correct_biases,
     export_onnx,
     fold_batch_norm,
     pt2e_int8,
     quantize_onnx_dynamic,
     quantize_onnx_static,
+    seconds_by_operation,
 )
 from utils.timing import latencies
 from utils.training import evaluate
@@ -138,6 +140,21 @@ def test_an_input_need_not_be_contiguous_or_detached(float_file, images):
     assert torch.equal(session(images.clone().requires_grad_()), session(images))
 
 
+def test_operations_are_counted_and_the_batch_norm_is_folded_by_the_exporter(float_file):
+    counted = onnx_export.count_operations(float_file)
+    assert counted == {"Conv": 1, "Relu": 1, "Reshape": 1, "Gemm": 1}
+
+
+def test_the_seconds_of_each_operation_make_up_most_of_a_call(float_file, images):
+    many = images.repeat(200, 1, 1, 1)
+    seconds = seconds_by_operation(float_file, many, calls=5)
+    assert any(kind.endswith("Conv") for kind in seconds)
+    assert any(kind.endswith("Gemm") for kind in seconds)
+    assert list(seconds.values()) == sorted(seconds.values(), reverse=True)
+    whole = latencies({"whole": OnnxModel(float_file)}, many, repeats=5)["whole"].median
+    assert 0.1 * whole < sum(seconds.values()) < 10 * whole, "seconds, of one call"
+
+
 @pytest.mark.parametrize("shape", [(1, 6, 6), (2, 1, 6, 5), (0, 1, 6, 6), ()])
 def test_a_wrong_shape_is_named_with_the_right_one(float_file, shape):
     with pytest.raises(ValueError, match=r"tiny.onnx takes inputs of shape \(N, 1, 6, 6\)"):
@@ -233,6 +250,49 @@ def test_a_calibration_that_cannot_be_right(float_file, tmp_path, batches, optio
     with pytest.raises(ValueError, match=message):
         quantize_onnx_static(float_file, tmp_path / "q.onnx", batches, **options)
     assert not (tmp_path / "q.onnx").exists()
+
+
+@pytest.mark.parametrize(("bits", "fewest", "most"), [(4, 2, 16), (8, 17, 256)])
+def test_activations_take_as_many_values_as_their_bits_allow(tmp_path, bits, fewest, most):
+    source = export_onnx(nn.Linear(2, 1), torch.zeros(1, 2), tmp_path / "linear.onnx")
+    inputs = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
+    path = quantize_onnx_static(source, tmp_path / "coarse.onnx", [inputs], activation_bits=bits)
+    assert fewest <= len(OnnxModel(path, optimized=False)(inputs).unique()) <= most
+
+
+def test_activations_of_other_bits_are_refused(float_file, images, tmp_path):
+    with pytest.raises(ValueError, match="activation_bits must be 4 or 8, got 5"):
+        quantize_onnx_static(float_file, tmp_path / "odd.onnx", [images], activation_bits=5)
+
+
+LAYERS = {
+    "linear": (nn.Linear(4, 6), (4,)),
+    "convolution": (nn.Conv2d(4, 6, 3), (4, 5, 5)),
+    "groups": (nn.Conv2d(4, 6, 3, groups=2), (4, 5, 5)),
+    "depthwise": (nn.Conv2d(4, 4, 3, groups=4), (4, 5, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_corrected_biases_give_each_output_its_mean_back(kind, tmp_path):
+    layer, shape = copy.deepcopy(LAYERS[kind][0]), LAYERS[kind][1]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        layer.weight.fill_(0.022)
+        layer.weight[0, 0] = 1.0  # so that one scale for all has the step 1/64, and the others round to one step
+    channels = torch.arange(1.0, 5.0).view(-1, *[1] * (len(shape) - 1))
+    noise = torch.rand(64, 4, *[1] * (len(shape) - 1), generator=generator)
+    inputs = (channels + noise).expand(64, *shape).contiguous()  # alike in all places, so that a patch has their mean
+    source = export_onnx(layer, inputs[:1], tmp_path / "float.onnx")
+    rounded = quantize_onnx_static(source, tmp_path / "int8.onnx", [inputs], per_channel=False)
+    corrected = correct_biases(source, rounded, tmp_path / "corrected.onnx", [inputs[:32], inputs[32:]])
+    wanted = layer(inputs).detach()
+    off = []
+    for path in (rounded, corrected):
+        difference = OnnxModel(path, optimized=False)(inputs) - wanted
+        off.append(difference.transpose(0, 1).flatten(1).mean(dim=1).abs().max().item())
+    assert off[1] < wanted.max().item() / 255 < off[0] / 2, "a step of the output's grid"
+    assert corrected.stat().st_size == rounded.stat().st_size
 
 
 # --- batch norms folded away ------------------------------------------------------------------------------------------

@@ -226,6 +226,19 @@ def test_input_norms_of_linear_and_convolution():
     assert not model[0]._forward_pre_hooks
 
 
+def test_input_norms_of_a_layer_that_is_called_by_name():
+    class ByName(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.fc(input=x)
+
+    x = randn(5, 3)
+    assert torch.allclose(pruning.input_norms(ByName(), x)["fc.weight"], x.norm(dim=0), atol=1e-6)
+
+
 def test_measuring_norms_leaves_each_module_its_mode():
     model = SmallResNet(width=4).train()
     model.bn.eval()

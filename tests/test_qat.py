@@ -14,7 +14,7 @@ from utils import qat
 from utils.datasets import Examples
 from utils.integer_layers import IntegerLinear
 from utils.models import LeNet300100, LiteNetCNN, LiteNetMLP
-from utils.onnx_export import OnnxModel, export_onnx
+from utils.onnx_export import OnnxModel, export_onnx, exported_graph
 from utils.qat import (
     BinaryWeight,
     ConvertedLayer,
@@ -502,7 +502,66 @@ def test_a_bias_is_rounded_to_the_range_that_has_just_moved():
     assert torch.equal(moved, prepared(x))
 
 
-def test_a_prepared_network_can_still_be_traced(tmp_path):
+def test_a_prepared_network_can_still_be_traced():
     model, images = small(), torch.rand(5, 1, 28, 28)
-    file = OnnxModel(export_onnx(model, images, tmp_path / "prepared.onnx"))
-    assert torch.allclose(file(images), logits(model, images), atol=1e-4)
+    graph = exported_graph(model, images)
+    with torch.no_grad():
+        assert torch.allclose(graph(images), logits(model, images), atol=1e-4)
+
+
+# --- networks of the learner's own ------------------------------------------------------------------------------------
+
+
+class ByName(nn.Module):
+    """A network that calls its layers with `input=`, as PyTorch's own names it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc = nn.Conv2d(1, 3, 3), nn.Linear(3 * 16, 4)
+
+    def forward(self, x):
+        return self.fc(input=F.relu(self.conv(input=x)).flatten(1))
+
+
+class ByPlace(ByName):
+    def forward(self, x):
+        return self.fc(F.relu(self.conv(x)).flatten(1))
+
+
+def test_a_layer_called_by_name_is_prepared_calibrated_converted_and_written(tmp_path):
+    x = torch.randn(9, 1, 6, 6)
+    by_name, by_place = (prepare(kind(), **EIGHT) for kind in (ByName, ByPlace))
+    for model in (by_name, by_place):
+        calibrate(model, x)
+    assert torch.equal(by_name(x), by_place(x))
+    assert torch.equal(by_name.fc.input_quantizer.high, by_place.fc.input_quantizer.high)
+    assert torch.equal(convert(by_name)(x), convert(by_place)(x))
+    copied = copy.deepcopy(by_name)
+    assert torch.equal(copied(x), by_name(x))
+    file = OnnxModel(export_quantized(convert(by_name), x[:1], tmp_path / "it.onnx"), optimized=False)
+    assert torch.allclose(file(x), convert(by_name)(x), atol=1e-4)
+
+
+def test_a_layer_called_wrongly_is_still_refused():
+    prepared = prepare(nn.Sequential(nn.Linear(2, 3)), **EIGHT)
+    for wrong in ({"inputs": torch.ones(1, 2)}, {}):
+        with pytest.raises(TypeError):
+            prepared[0](**wrong)
+    with pytest.raises(TypeError):
+        prepared[0](torch.ones(1, 2), input=torch.ones(1, 2))
+
+
+def test_a_file_holds_no_observer_of_float_numbers(tmp_path):
+    x = torch.rand(3, 1, 28, 28)
+    prepared = small()
+    with pytest.raises(ValueError, match=r"conv1\.weight_quantizer is a LearnedScale, .* qat\.convert"):
+        export_onnx(prepared, x, tmp_path / "it.onnx")
+    partly = convert(prepared)
+    partly.fc2 = prepared.fc2
+    with pytest.raises(ValueError, match=r"fc2\.weight_quantizer is a LearnedScale, .* qat\.convert"):
+        export_quantized(partly, x, tmp_path / "it.onnx")
+    alone = nn.Sequential(nn.Linear(2, 2), MovingAverageRange(8))
+    with pytest.raises(ValueError, match=r"1 is a MovingAverageRange"):
+        export_onnx(alone, torch.ones(1, 2), tmp_path / "it.onnx")
+    assert not list(tmp_path.iterdir())

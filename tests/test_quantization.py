@@ -363,3 +363,25 @@ def test_the_weights_of_attention_are_replaced_too():
     old = q.replace_weights(model, torch.zeros_like)
     assert sorted(old) == ["in_proj_weight", "out_proj.weight"]
     assert not model.in_proj_weight.any()
+
+
+def test_a_layer_called_by_name_is_observed_and_what_takes_no_tensor_is_named():
+    class ByName(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.pair = nn.Linear(3, 2), Pair()
+
+        def forward(self, x):
+            return self.pair(y=self.fc(input=x))[0]
+
+    class Pair(nn.Module):
+        def forward(self, y):
+            return y, y
+
+    model, x = ByName(), torch.rand(4, 3)
+    inputs, outputs = q.observe(model, ["fc"], [x])["fc"]
+    assert torch.equal(inputs, x)
+    assert torch.equal(outputs, model.fc(x))
+    with pytest.raises(TypeError, match="pair must go from a tensor to a tensor, and goes from Tensor to tuple"):
+        q.observe(model, ["pair"], [x])
+    assert not model.fc._forward_hooks  # also after an error

@@ -11,20 +11,26 @@ from torch import nn
 from torch.nn.utils import prune
 
 from tests.random_inputs import images, quick, randn, seeded, seeded_model, tied_scores
-from utils.accounting import count_macs, count_parameters
+from utils.accounting import count_macs, count_nonzero, count_parameters
 from utils.models import LeNet5, LeNet300100, SmallDepthwiseNet, SmallResNet
 from utils.pruning import apply_masks, group_scores, spread_mask
 from utils.structured_pruning import (
+    channel_groups,
+    channels_by_score,
+    fewer_inputs,
     flatten_indices,
     keep_best,
     narrow_batch_norm,
     narrow_conv,
     narrow_linear,
+    narrow_network,
     shrink_lenet5,
     shrink_lenet300100,
+    silence_network,
     silence_outputs,
     taylor_scores,
 )
+from utils.transformer import Transformer
 
 
 def indices(*values):
@@ -74,6 +80,31 @@ def test_narrow_linear_equals_rows_and_columns(bias):
     x_masked[:, inputs] = x[:, inputs]
     assert torch.allclose(small(x[:, inputs]), layer(x_masked)[:, outputs], atol=1e-6)
     assert (small.bias is None) == (not bias)
+
+
+def test_fewer_inputs_restore_the_outputs_from_as_many_as_say_all():
+    layer, few = nn.Linear(9, 4), randn(50, 3)
+    inputs = few[:, [0, 0, 1, 2, 1, 0, 2, 2, 1]] * torch.arange(1.0, 10.0) + 2.0  # three inputs say all
+    kept, smaller = fewer_inputs(layer, inputs, 3)
+    assert torch.equal(kept, kept.sort().values)
+    assert torch.allclose(smaller(inputs[:, kept]), layer(inputs), atol=1e-3)
+
+
+def test_fewer_inputs_are_the_best_by_trial_for_one_and_fit_better_than_cutting():
+    layer, inputs = nn.Linear(6, 3), randn(200, 6) @ randn(6, 6)
+    expected = layer(inputs)
+
+    def missed(index):
+        x = torch.stack([inputs[:, index], torch.ones(len(inputs))], dim=1)
+        return (x @ torch.linalg.lstsq(x, expected.detach()).solution - expected).square().sum().item()
+
+    (best,) = fewer_inputs(layer, inputs, 1)[0].tolist()
+    assert best == min(range(6), key=missed)
+    kept, smaller = fewer_inputs(layer, inputs, 4)
+    cut = narrow_linear(layer, inputs=kept)
+    assert (smaller(inputs[:, kept]) - expected).norm() < (cut(inputs[:, kept]) - expected).norm()
+    with pytest.raises(ValueError, match="count must be at most 6"):
+        fewer_inputs(layer, inputs, 7)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +292,166 @@ def test_torch_pruning_removes_the_same_channels_with_the_same_result():
         assert torch.equal(value, expected[name]), name
     with torch.no_grad():
         assert torch.equal(small(images()), theirs(images()))
+
+
+# --- whole networks of any form ---------------------------------------------------------------------------------------
+
+
+def trained(network):
+    """Give a network weights, biases and statistics none of which is 0, as after training."""
+    for seed, parameter in enumerate(network.parameters()):
+        parameter.data.add_(0.01 * torch.rand(parameter.shape, generator=seeded(seed)))
+    return randomize_statistics(network).eval()
+
+
+def halved(network, x, score=group_scores):
+    kept = channels_by_score(network, channel_groups(network, x), 0.5, score)
+    return narrow_network(network, x, kept), silence_network(network, x, kept)
+
+
+@pytest.mark.parametrize(("name", "groups", "share"), [("resnet18", 12, 0.3), ("mobilenet_v2", 25, 0.3)])
+@pytest.mark.parametrize("score", [group_scores, lambda weight: torch.rand(len(weight))])
+def test_a_whole_network_of_torchvision_narrowed_equals_the_silenced_one(name, groups, share, score):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    network, x = trained(getattr(models, name)(num_classes=10)), randn(3, 3, 32, 32)
+    assert len(channel_groups(network, x)) == groups
+    small, masked = halved(network, x, score)
+    with torch.no_grad():
+        received, wanted, before = small(x), masked(x), network(x)
+    assert torch.allclose(received, wanted, atol=1e-5)
+    assert (wanted - before).abs().max() > 1e-2  # something was removed
+    assert count_parameters(small) == count_nonzero(masked) < share * count_parameters(network)
+
+
+def test_both_sides_of_a_sum_lose_the_same_channels():
+    network, x = trained(seeded_model(SmallResNet, width=4)), images()
+    groups = channel_groups(network, x)
+    assert groups["stem"].layers == ("stem", "block1.conv2")
+    assert set(groups["stem"].readers) == {"block1.conv1", "block2.conv1", "block2.shortcut.0"}
+    small = narrow_network(network, x, {"stem": indices(1, 3)})
+    assert torch.equal(small.block1.conv2.weight, network.block1.conv2.weight[indices(1, 3)])
+    assert torch.equal(small.stem.weight, network.stem.weight[indices(1, 3)])
+    assert "fc" not in groups
+
+
+class Joined(nn.Module):
+    """Two convolutions side by side, then a batch norm, a sigmoid and a flatten over both."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 6, 3)
+        self.norm, self.fc = nn.BatchNorm2d(10), nn.Linear(40, 3)
+
+    def forward(self, x):
+        return self.fc(torch.sigmoid(self.norm(torch.cat([self.left(x), self.right(x)], dim=1))).flatten(1))
+
+
+def test_channels_are_found_behind_a_concatenation_and_where_zero_does_not_stay_zero():
+    torch.manual_seed(0)
+    network, x = trained(Joined()), randn(2, 1, 4, 4)
+    small, masked = halved(network, x)
+    with torch.no_grad():
+        assert torch.allclose(small(x), masked(x), atol=1e-5)
+    assert small.norm.num_features == 5
+    kept = {"right": indices(0, 5)}
+    small = narrow_network(network, x, kept)
+    assert torch.equal(small.norm.running_mean, network.norm.running_mean[indices(0, 1, 2, 3, 4, 9)])
+
+
+def test_the_network_stays_and_the_copy_has_its_modes_and_its_frozen_weights():
+    network, x = trained(seeded_model(LeNet5)).train(), images()
+    network.conv2.eval()
+    network.fc1.weight.requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    small, _ = halved(network, x)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert [module.training for module in small.modules()] == [module.training for module in network.modules()]
+    assert [p.requires_grad for p in small.parameters()] == [p.requires_grad for p in network.parameters()]
+    same = narrow_network(network, x, {"conv1": torch.arange(20)})
+    assert all(torch.equal(value, before[name]) for name, value in same.state_dict().items())
+
+
+def test_a_whole_lenet5_is_narrowed_as_by_hand():
+    network = seeded_model(LeNet5)
+    kept = channels_by_score(network, channel_groups(network, images()), 0.75)
+    by_hand = shrink_lenet5(network, kept["conv1"], kept["conv2"], kept["fc1"])
+    small = narrow_network(network, images(), kept)
+    assert all(torch.equal(value, by_hand.state_dict()[name]) for name, value in small.state_dict().items())
+
+
+class Normed(nn.Module):
+    """Layers whose channels pass a layer norm, a softmax, and a width in the code, in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 8)
+        self.third, self.last = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.second(self.norm(self.first(x))).softmax(dim=1)
+        return self.last(self.third(x).view(-1, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("first", r"'first' cannot be removed: LayerNorm\(\(8,\).* is on their way"),
+        ("second", "Normed cannot be narrowed so: without these channels it answers otherwise"),
+        ("third", "Normed cannot be narrowed so: does its forward pass have a width in its code"),
+        ("last", "'last' cannot be removed: they are the network's answers"),
+        ("fourth", "'fourth' names no group of channels, see channel_groups"),
+    ],
+)
+def test_what_cannot_be_narrowed_is_refused_by_name(name, message):
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=message):
+        narrow_network(Normed().eval(), randn(2, 6), {name: indices(0, 1)})
+
+
+def test_a_group_is_named_by_its_first_layer_and_its_indices_are_checked():
+    network = seeded_model(SmallResNet, width=4)
+    with pytest.raises(ValueError, match=r"its channels are those of 'stem'"):
+        narrow_network(network, images(), {"block1.conv2": indices(0)})
+    with pytest.raises(ValueError, match=r"kept\['stem'\] must be from 0 to 3"):
+        narrow_network(network, images(), {"stem": indices(4)})
+    with pytest.raises(ValueError, match="pruning_ratio"):
+        channels_by_score(network, {}, 50)
+
+
+def test_a_network_of_tokens_is_narrowed_and_a_graph_that_cannot_be_read_is_refused():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(65, 8), nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 65)).eval()
+    tokens = torch.randint(65, (2, 6))
+    small = narrow_network(model, tokens, {"1": indices(0, 5, 7)})
+    assert small[3].in_features == 3
+    with pytest.raises(TypeError, match=r"example must be a torch\.Tensor, got list"):
+        channel_groups(model, [1, 2])
+    turning = Transformer(width=8, blocks=1, heads=2, hidden=12, context=8).eval()  # it joins the halves of a head
+    with pytest.raises(ValueError, match="torch_pruning cannot read the graph of this Transformer"):
+        channel_groups(turning, tokens)
+
+
+def test_attention_recurrence_and_grouped_convolutions_are_left_alone():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.entry, self.attention = nn.Linear(4, 8), nn.MultiheadAttention(8, 2, batch_first=True)
+            self.hidden, self.back = nn.Linear(8, 16), nn.Linear(16, 8)
+            self.lstm, self.exit = nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x):
+            x = self.entry(x)
+            x = self.attention(x, x, x, need_weights=False)[0]
+            x = self.back(torch.relu(self.hidden(x)))
+            return self.exit(self.lstm(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    network, x = Own().eval(), randn(2, 5, 4)
+    assert set(channel_groups(network, x)) == {"hidden"}
+    narrow_network(network, x, {"hidden": indices(0, 7)})
+    grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
+    assert not channel_groups(grouped, randn(1, 1, 1, 1))
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ These tests need `make site`, and Chromium of the system; `make test` builds the
 skipped, and pytest's summary says so.
 """
 
+import base64
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -15,12 +17,15 @@ import threading
 import pytest
 import torch
 
-from utils.course import site_networks
+from utils import entropy_coding
+from utils.characters import load_shakespeare
+from utils.checkpoint_files import CHECKPOINTS
+from utils.course import site_language, site_networks
 from utils.datasets import load
 from utils.files import ROOT
-from utils.onnx_export import OnnxModel
 from utils.reference_runs import reference_runs
 from utils.scoreboard import key_of
+from utils.transformer import KeyValueCache, load_transformer
 
 PAGES = ROOT / "build" / "site" / "html"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,7 +42,7 @@ pytestmark = [
 ALL = sorted(path.relative_to(PAGES).as_posix() for path in PAGES.rglob("*.html") if "_static" not in path.parts)
 NOTEBOOKS = [page for page in ALL if re.fullmatch(r"notebooks/(solutions/)?\d\d_\w+\.html", page)]
 KINDS = (
-    *("index.html", "draw.html", "scoreboard.html", "notebooks/00_start_here.html"),
+    *("index.html", "draw.html", "write.html", "scoreboard.html", "notebooks/00_start_here.html"),
     *("lessons/08_quantization_from_scratch.html", "reference/qat.html"),
 )
 """A page of each kind."""
@@ -144,6 +149,7 @@ def test_each_stored_output_is_on_the_page(visit, path):
     [
         "index.html",
         "draw.html",
+        "write.html",
         "scoreboard.html",
         *NOTEBOOKS[::4],
         "lessons/06_svd_compression.html",
@@ -253,17 +259,15 @@ def test_a_digit_in_the_corner_is_moved_to_the_middle(visit):
 def test_the_browser_computes_what_pytorch_computes(visit):
     about = json.loads((PAGES / "networks" / site_networks.ABOUT).read_bytes())
     page, test = visit("draw.html"), load("mnist").test
+    there = {row["name"] for row in about["networks"]}
+    models = {n.name: site_networks.read_network(n) for n in site_networks.NETWORKS if n.name in there}
     for count, digit in enumerate(about["digits"][:3] + about["digits"][-1:]):
         page.locator(f".digits button[data-number='{digit['number']}']").press("Enter")
         rows = {row["name"]: shown for row, shown in zip(about["networks"], _answered(page, count), strict=True)}
         image = test.images[digit["number"]][None]
-        for network in site_networks.NETWORKS:
-            if network.source and network.name in rows:
-                with torch.no_grad():
-                    wanted = site_networks.read_network(network.source)(image)[0]
-                torch.testing.assert_close(torch.tensor(rows[network.name]["logits"]), wanted, rtol=0, atol=1e-3)
-        int8 = OnnxModel(PAGES / "networks" / "int8.onnx")(image)[0]
-        assert torch.tensor(rows["int8"]["logits"]).argmax() == int8.argmax()
+        for name, model in models.items():
+            with torch.no_grad():
+                torch.testing.assert_close(torch.tensor(rows[name]["logits"]), model(image)[0], rtol=0, atol=1e-3)
         assert f"The label is {digit['label']}." in page.locator("#verdict").inner_text()
     assert page.faults == []
 
@@ -275,6 +279,124 @@ def test_where_the_networks_disagree_the_page_says_so(visit):
     assert len(said) > 1
     assert page.locator("#verdict").inner_text().startswith("They disagree: ")
     assert page.locator("#answers .alone").count() >= 1
+
+
+def test_the_page_says_how_many_bytes_it_loaded_and_they_are_the_files_themselves(visit):
+    about = json.loads((PAGES / "networks" / site_networks.ABOUT).read_bytes())
+    page = visit("draw.html")
+    page.locator("#plain button").first.click()
+    _answered(page)
+    assert page.received < 3 * MEGABYTE
+    sizes = [(PAGES / "networks" / row["file"]).stat().st_size for row in about["networks"]]
+    assert sizes == [row["bytes"] for row in about["networks"]]
+    assert f"({round(sum(sizes) / 1000):,} kB loaded)" in page.locator("#verdict").inner_text()
+    sources = {network.name: network.source for network in site_networks.NETWORKS}
+    for row in about["networks"]:
+        if source := sources[row["name"]]:
+            assert (CHECKPOINTS / source).read_bytes() == (PAGES / "networks" / row["file"]).read_bytes()
+
+
+@pytest.mark.skipif(entropy_coding.constriction is None, reason="no wheel for Linux on aarch64")
+def test_chromium_decodes_the_coded_files_bit_for_bit(visit):
+    page = visit("draw.html")
+    decode = """async text => {
+        const { decodeNetwork } = await import(new URL("_static/networks/coded.js", location));
+        const content = Uint8Array.from(atob(text), each => each.charCodeAt(0)).buffer;
+        const digest = async ({ buffer }) => {
+            const bytes = [...new Uint8Array(await crypto.subtle.digest("SHA-256", buffer))];
+            return bytes.map(byte => byte.toString(16).padStart(2, "0")).join("");
+        };
+        const tensors = Object.entries(decodeNetwork(content).tensors);
+        return Promise.all(tensors.map(async ([name, { values }]) => [name, await digest(values)]));
+    }"""
+    for path in sorted((CHECKPOINTS / "compressed").glob("*.nnz"))[::5]:
+        content = path.read_bytes()
+        wanted = entropy_coding.decode_tensors(content).items()
+        found = page.evaluate(decode, base64.b64encode(content).decode())
+        assert found == [[name, hashlib.sha256(tensor.values.tobytes()).hexdigest()] for name, tensor in wanted]
+
+
+# --- let it write -----------------------------------------------------------------------------------------------------
+
+
+def _write(page, **choices):
+    """Make the choices, let the page write, and return the whole text."""
+    for name, value in choices.items():
+        field = page.locator(f"#choices [name='{name}']")
+        if isinstance(value, bool):
+            field.set_checked(value)
+        else:
+            field.select_option(str(value)) if name == "file" else field.fill(str(value))
+    before = int(page.locator("#written").get_attribute("data-texts") or 0)
+    page.locator("#choices button[type='submit']").press("Enter")
+    page.wait_for_function(f"document.querySelector('#written').dataset.texts > {before}", timeout=60_000)
+    assert re.search(r"^[\d,]+ characters, [\d,]+ a second", page.locator("#status").inner_text())
+    return page.locator("#written").evaluate("each => each.textContent")
+
+
+@pytest.fixture
+def writing(visit):
+    page = visit("write.html")
+    page.wait_for_selector("html[data-writing=ready]")
+    return page
+
+
+def test_the_same_seed_writes_the_same_text_with_a_cache_and_without(writing):
+    first = _write(writing, prompt="JULIET:", count=60, seed=3)
+    assert first.startswith("JULIET:")
+    assert len(first) == 67
+    assert set(first) <= set(load_shakespeare().vocabulary.characters)
+    assert first == _write(writing, cached=False) != _write(writing, seed=4)
+    rates = writing.locator("#files tbody tr").first.locator("td").all_inner_texts()[-2:]
+    assert all(int(rate.replace(",", "")) > 0 for rate in rates)
+    assert writing.faults == []
+    assert writing.received < 3 * MEGABYTE
+
+
+def test_the_likeliest_text_is_that_of_pytorch(writing):
+    text, vocabulary = "First Citizen:\n", load_shakespeare().vocabulary
+    about = json.loads((PAGES / "language" / site_language.ABOUT).read_bytes())
+    for index, file in enumerate(about["files"]):
+        checkpoint = load_transformer(site_language.NAME)
+        model, cache = site_language.rounded(checkpoint, file["bits"]), KeyValueCache(checkpoint)
+        found = _write(writing, prompt=text, count=40, temperature=0, file=index)
+        with torch.no_grad():
+            logits = model(vocabulary.encode(found)[None], cache)[0, len(text) - 1 : -1]
+        written = vocabulary.encode(found[len(text) :])
+        assert float((logits.max(dim=1).values - logits.gather(1, written[:, None])[:, 0]).max()) < 1e-3, file["title"]
+
+
+def test_the_browser_computes_the_logits_of_pytorch(writing):
+    compute = """async ([file, form, text]) => {
+        const from = name => import(new URL(`_static/networks/${name}.js`, location));
+        const [{ readSafetensors }, { Transformer }] = await Promise.all([from("safetensors"), from("transformer")]);
+        const content = await (await fetch(new URL(`language/${file}`, location))).arrayBuffer();
+        const network = new Transformer(readSafetensors(content), form), cache = network.cache();
+        return text.map(character => [...network.logits(network.read(character, cache))]);
+    }"""
+    about = json.loads((PAGES / "language" / site_language.ABOUT).read_bytes())
+    text = load_shakespeare().test[:300]  # longer than the context: the cache forgets
+    checkpoint = load_transformer(site_language.NAME)
+    for file in about["files"]:
+        found = torch.tensor(writing.evaluate(compute, [file["file"], about["arguments"], text.tolist()]))
+        model, cache = site_language.rounded(checkpoint, file["bits"]), KeyValueCache(checkpoint)
+        with torch.no_grad():
+            wanted = torch.cat([model(character.view(1, 1), cache)[0] for character in text])
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-3)
+
+
+def test_writing_can_be_stopped_and_what_cannot_be_read_is_said(writing):
+    writing.locator("#choices [name='count']").fill("5000")
+    writing.locator("#choices [name='cached']").set_checked(False)
+    writing.locator("#choices button[type='submit']").click()
+    writing.wait_for_function("document.querySelector('#written').textContent.length > 8")
+    writing.locator("#stop").click()
+    sync_api.expect(writing.locator("#status")).to_contain_text(" a second without a cache.")
+    assert len(writing.locator("#written").evaluate("each => each.textContent")) < 5000
+    writing.locator("#choices [name='prompt']").fill("für")
+    writing.locator("#choices button[type='submit']").click()
+    sync_api.expect(writing.locator("#status")).to_contain_text('Nothing was written: the network knows no "ü".')
+    assert writing.faults == []
 
 
 # --- scoreboard -------------------------------------------------------------------------------------------------------

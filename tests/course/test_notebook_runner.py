@@ -74,6 +74,38 @@ def test_what_ran_is_not_run_again_until_it_changes(folder, capsys):
 
 
 @pytest.mark.slow
+def test_notebooks_run_side_by_side_and_those_that_read_results_after_them(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # set where these tests run in two processes
+    meet = """import os, pathlib, time
+place = pathlib.Path({place!r})
+(place / {mine!r}).touch()
+deadline = time.monotonic() + 100
+while not (place / {other!r}).exists():  # which never comes if one runs after the other
+    assert time.monotonic() < deadline
+    time.sleep(0.1)
+assert os.environ["OMP_NUM_THREADS"] == os.environ["WORKBOOK_SIDE_BY_SIDE"] == "1\""""
+    for number, name, other in (("01", "one", "two"), ("02", "two", "one")):
+        claimed = f'from utils.claims import begin, claim\nbegin("{number}_{name}")\nclaim("it met", True, value=VALUE)'
+        _write(folder, f"{number}_{name}", meet.format(place=str(tmp_path), mine=name, other=other), claimed)
+    _write(folder, "03_broken", "1 / 0")
+    read = """import os
+from utils.claims import begin, read_results
+begin("04_reader")
+assert len(read_results()) == 2 and "OMP_NUM_THREADS" not in os.environ"""
+    _write(folder, "04_reader", read)
+    outcomes = _run(tmp_path / "build", processes=2)
+    assert [each.notebook for each in outcomes] == ["01_one", "02_two", "03_broken", "04_reader"]
+    assert [bool(each.failure) for each in outcomes] == [False, False, True, False], outcomes
+    told = capsys.readouterr()
+    assert "03_broken.ipynb failed in its cell" in told.err
+    again = _run(tmp_path / "build", processes=2)
+    assert [each.seconds for each in again if not each.failure] == [e.seconds for e in outcomes if not e.failure]
+    assert "04_reader unchanged" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="processes"):
+        _run(tmp_path / "build", processes=0)
+
+
+@pytest.mark.slow
 def test_a_failing_notebook_is_named_with_its_cell(folder, tmp_path, capsys):
     _write(folder, "01_good", GOOD)
     _write(folder, "02_bad", "1 + 1", "claimed = 'so'\nraise ValueError('the measured drop is 0.3')")

@@ -79,7 +79,7 @@ def test_what_is_gone_is_removed_and_what_is_the_same_is_left_alone(tmp_path):
     assert page.stat().st_mtime_ns == before
 
 
-VENDORED = {"katex", "onnxruntime", "plotly"}
+VENDORED = {"katex", "plotly"}
 
 
 def test_the_pages_load_nothing_from_elsewhere():

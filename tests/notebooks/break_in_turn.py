@@ -187,7 +187,9 @@ class Run:
             os.environ["WORKBOOK_RESULTS"] = results
             return True
         os.close(writer)
+        began = time.monotonic()
         self.said[str(each)] = _hear(child, reader)
+        print(f"{time.monotonic() - began:6.1f} s  {each}", file=sys.stderr, flush=True)
         return False
 
     def _watch(self) -> None:

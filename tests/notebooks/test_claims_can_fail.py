@@ -1,5 +1,10 @@
-"""A claim that cannot fail says nothing: each notebook is broken on purpose, and the claim about it must notice."""
+"""A claim that cannot fail says nothing: each notebook is broken on purpose, and the claim about it must notice.
 
+All of them take half an hour on two cores. So notebooks with even numbers are broken on one day and those with odd
+numbers on the next; with WORKBOOK_ALL_BREAKS=1, or `make breaks`, all are.
+"""
+
+import datetime
 import json
 import os
 import subprocess
@@ -15,6 +20,11 @@ ALONE = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": 
 """A process with threads of its own, or with a GPU's context, cannot be forked."""
 
 
+ALL = os.environ.get("WORKBOOK_ALL_BREAKS") == "1"
+TODAY = datetime.datetime.now(datetime.UTC).toordinal() % 2
+"""0 where notebooks with even numbers are due, 1 where those with odd numbers are."""
+
+
 def broken_in_turn(name, words=""):
     """Break a notebook in a process of its own; return what each break said."""
     command = [sys.executable, "-m", "tests.notebooks.break_in_turn", name, words]
@@ -26,6 +36,8 @@ def broken_in_turn(name, words=""):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
 def test_each_break_of_a_notebook_breaks_its_claim(path):
+    if not ALL and int(path.stem[:2]) % 2 != TODAY:
+        pytest.skip("it is broken every other day; WORKBOOK_ALL_BREAKS=1 breaks all")
     breaks = breaks_of(path.stem)
     if may_fork(path.stem):
         said = broken_in_turn(path.stem)

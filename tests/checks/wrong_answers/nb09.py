@@ -7,6 +7,27 @@ def _factor(norm):
     return norm["gamma"] / torch.sqrt(norm["variance"] + norm["epsilon"])
 
 
+def _equalizer(*, bias=True, readers=True, pairs=9, power=0.5):
+    """Return the solution with one mistake in it."""
+
+    def rows(values, weight):
+        return values.view(-1, *[1] * (weight.ndim - 1))
+
+    def answer(layers):
+        for _ in range(10):
+            for number in range(pairs):
+                (weight, constant), (reader, after) = layers[number : number + 2]
+                read = reader if reader.shape[1] == 1 else reader.transpose(0, 1)
+                ratio = weight.flatten(1).abs().amax(dim=1) / read.flatten(1).abs().amax(dim=1)
+                scale = ratio**power
+                told = read * rows(scale, read) if readers else read
+                layers[number] = (weight / rows(scale, weight), constant / scale if bias else constant)
+                layers[number + 1] = (told if reader.shape[1] == 1 else told.transpose(0, 1), after)
+        return layers
+
+    return answer
+
+
 WRONG_ANSWERS = {
     "09.1": [
         lambda largest_code: 32767 // (2 * largest_code),  # the limit of 127 forgotten
@@ -36,12 +57,14 @@ WRONG_ANSWERS = {
         ),
     ],
     "09.3": [
-        lambda: {"B"},
-        lambda: {"D"},
-        lambda: {"A", "B", "D"},
-        lambda: {"B", "C", "D"},
-        lambda: {"B", "D", "E"},
-        lambda: "BD",
-        lambda: None,
+        lambda layers: layers,  # nothing changed: 38 %
+        lambda layers: None,
+        lambda layers: layers[:-1],
+        lambda layers: [weight for weight, _ in layers],
+        _equalizer(bias=False),  # the biases keep their old size
+        _equalizer(readers=False),  # what reads a channel is not told
+        _equalizer(pairs=1),  # only the first pair of layers
+        _equalizer(power=-0.5),  # the wrong way round: the channels become more unlike
+        lambda layers: [(weight * float("nan"), bias) for weight, bias in layers],
     ],
 }

@@ -3,33 +3,59 @@
 import torch
 
 
-def _in_place(shares):
-    """One worker after another: the second of a pair adds what the first has already added."""
-    states, bit = [shares.clone()], 1
-    while bit < len(shares):
-        now = states[-1].clone()
-        for worker in range(len(shares)):
-            now[worker] = now[worker] + now[worker ^ bit]
-        states.append(now)
-        bit *= 2
-    return torch.stack(states)
+def _in_buckets(
+    gradients, start, cap_bytes, world_size, *, full=None, wait_at_once=False, all_first=False, mean=True, rest=True
+):
+    full = full or (lambda held, new: held + new >= cap_bytes)
+    waits, bucket, means = [], [], {}
+
+    def send():
+        wait = start(torch.cat([g.flatten() for _, g in bucket]))
+        total = wait() if wait_at_once else None
+        waits.append((list(bucket), (lambda: total) if wait_at_once else wait))
+        bucket.clear()
+
+    for name, gradient in list(gradients) if all_first else gradients:
+        held = sum(g.nbytes for _, g in bucket)
+        bucket.append((name, gradient))
+        if full(held, gradient.nbytes):
+            send()
+    if bucket and rest:
+        send()
+    for parts, wait in waits:
+        total = wait() / (world_size if mean else 1)
+        for (name, gradient), values in zip(parts, total.split([g.numel() for _, g in parts]), strict=True):
+            means[name] = values.view_as(gradient)
+    return means
 
 
-def _rounds(shares, partner):
-    states, bit = [shares], 1
-    while bit < len(shares):
-        states.append(states[-1] + states[-1][partner(torch.arange(len(shares)), bit, len(shares))])
-        bit *= 2
-    return torch.stack(states)
+def _sharded(weights, gradient_of, make, group, steps, *, divide=True, whole=False, anew=False, own=False):
+    n, i = group.world_size, group.process_rank
+    piece = torch.nn.Parameter((weights if whole else weights.chunk(n)[i]).clone())
+    optimizer = make([piece])
+    for _ in range(steps):
+        if whole:  # an all-reduce of two halves, and a whole optimizer
+            piece.grad = group.all_gather(group.reduce_scatter(gradient_of(weights))) / n
+        elif own:
+            piece.grad = gradient_of(weights).chunk(n)[i]
+        else:
+            piece.grad = group.reduce_scatter(gradient_of(weights)) / (n if divide else 1)
+        optimizer = make([piece]) if anew else optimizer
+        optimizer.step()
+        weights = piece.detach().clone() if whole else group.all_gather(piece.detach())
+    return weights
 
 
-def _overwriting(shares):
-    states, bit = [shares.clone()], 1
-    while bit < len(shares):
-        shares += shares[torch.arange(len(shares)) ^ bit].clone()
-        states.append(shares.clone())
-        bit *= 2
-    return torch.stack(states)
+def _sends_everything(weights, gradient_of, make, group, steps):
+    n, i = group.world_size, group.process_rank
+    piece = torch.nn.Parameter(weights.chunk(n)[i].clone())
+    optimizer = make([piece])
+    for _ in range(steps):
+        everyone = group.all_gather(gradient_of(weights)).view(n, -1)
+        piece.grad = everyone.mean(dim=0).chunk(n)[i]
+        optimizer.step()
+        weights = group.all_gather(piece.detach())
+    return weights
 
 
 WRONG_ANSWERS = {
@@ -43,21 +69,22 @@ WRONG_ANSWERS = {
         lambda c, g, n, a, b: None,
     ],
     "11.2": [
-        _in_place,
-        _overwriting,
-        lambda shares: _rounds(shares, lambda i, bit, n: (i + bit) % n),  # a ring of doubling steps
-        lambda shares: _rounds(shares, lambda i, bit, n: i ^ (n // 2 // bit)),  # the largest distance first
-        lambda shares: torch.stack([shares, shares.sum(dim=0).expand_as(shares)]),  # first and last state only
-        lambda shares: _rounds(shares, lambda i, bit, n: i ^ bit)[1:],  # without the first state
-        lambda shares: shares.sum(dim=0).expand_as(shares),
+        lambda *given: _in_buckets(*given, wait_at_once=True),  # no overlap: it waits for each bucket
+        lambda *given: _in_buckets(*given, all_first=True),  # no overlap: sent after the backward pass
+        lambda *given: _in_buckets(*given, mean=False),  # the sum
+        lambda *given: _in_buckets(*given, rest=False),  # the last bucket is forgotten
+        lambda g, start, cap, n: _in_buckets(g, start, cap, n, full=lambda held, new: held + new > cap),
+        lambda g, start, cap, n: _in_buckets(g, start, cap, n, full=lambda held, new: True),  # one each
+        lambda g, start, cap, n: dict(g),  # not exchanged at all
+        lambda *given: None,
     ],
     "11.3": [
-        lambda: {"C"},
-        lambda: {"E"},
-        lambda: {"A", "C", "E"},
-        lambda: {"B", "C", "E"},
-        lambda: {"C", "D", "E"},
-        lambda: "CE",
-        lambda: None,
+        lambda *given: _sharded(*given, divide=False),  # the sum of the gradients
+        lambda *given: _sharded(*given, whole=True),  # right, but all averages on every worker
+        lambda *given: _sharded(*given, anew=True),  # the averages begin anew in each step
+        lambda *given: _sharded(*given, own=True),  # nobody's gradient but its own
+        _sends_everything,  # right, but every worker sends whole gradients to all
+        lambda weights, *_: weights,
+        lambda *given: None,
     ],
 }

@@ -51,12 +51,27 @@ WRONG_ANSWERS = {
         lambda arrivals, a_call, an_input, max_batch, patience: [a + a_call + an_input for a in arrivals],  # no queue
     ],
     "12.3": [
-        lambda: {"A"},
-        lambda: {"D"},
-        lambda: {"A", "B", "D"},
-        lambda: {"A", "C", "D"},
-        lambda: {"A", "D", "E"},
-        lambda: "AD",
-        lambda: None,
+        lambda waited, max_batch, max_wait: (1, 0.0),  # one by one
+        lambda waited, max_batch, max_wait: (min(len(waited), max_batch), 0.0),  # has no patience
+        lambda waited, max_batch, max_wait: (
+            (max_batch, 0.0) if len(waited) >= max_batch else (0, max_wait)
+        ),  # full only
+        lambda waited, max_batch, max_wait: (
+            (len(waited), 0.0) if len(waited) >= max_batch or waited[0] >= max_wait else (0, max_wait - waited[0])
+        ),  # more than may share a call
+        lambda waited, max_batch, max_wait: (
+            (min(len(waited), max_batch), 0.0)
+            if len(waited) >= max_batch or waited[-1] >= max_wait
+            else (0, max_wait - waited[-1])
+        ),  # asks the youngest
+        lambda waited, max_batch, max_wait: (
+            (min(len(waited), max_batch), 0.0) if len(waited) >= max_batch or waited[0] >= max_wait else (0, max_wait)
+        ),  # begins to wait anew with each request
+        lambda waited, max_batch, max_wait: (
+            (min(len(waited), max_batch), 0.0)
+            if len(waited) > max_batch or waited[0] > max_wait
+            else (0, max_wait - waited[0])
+        ),  # a full batch goes on waiting
+        lambda waited, max_batch, max_wait: min(len(waited), max_batch),  # says nothing of the time
     ],
 }

@@ -20,6 +20,17 @@ IN_NOTEBOOK = [
     ('("8 bits", in_8_bits)', '("8 bits", to_safetensors)', "rounding brings at least 3.9 times alone"),
     ("torch.randperm(weight.numel())", "weight.abs().flatten().argsort()", "with 70 % of the weights"),
     ("keep.gather(0, mixed)", "keep", "with 70 % of the weights"),
+    # each step of the next smaller number of bits
+    ("2 ** (bits - 1) - 1", "2 ** (bits - 2) - 1", "at equal bytes, to 1 %, the files of"),
+    # pruned files of three quarters of the size
+    ("np.interp(-size, [", "np.interp(-0.75 * size, [", "at equal bytes, to 1 %, the files of"),
+    # steps that round nothing to zero
+    (
+        "(coarser(first_matrix, bits) == 0)",
+        "(coarser(first_matrix, bits + 8) == 0)",
+        "coarse rounding makes zeros as well",
+    ),
+    ("rounded_path = file_of(coarser, fewest_bits)", "rounded_path = path", "the network that is only rounded"),
     # a byte for each weight, whether it is there or not
     ("-(-c.numel() // 8) + int(c.count_nonzero())", "int(c.count_nonzero())", "gzip's file is always smaller"),
     ("ALLOWED_DROP = 0.005", "ALLOWED_DROP = 0.5", "on the test split the small network"),

@@ -13,6 +13,18 @@ IN_NOTEBOOK = [
     ("[w.detach().abs().flatten() for", "[w.detach().flatten() for", "one threshold for all layers"),
     # each square as a share of the whole layer
     ("ascending.flip(0).cumsum(0).flip(0)  #", "ascending.sum()  #", "our LAMP scores are those of the definition"),
+    # ERK that gives every layer the same share
+    (
+        "shares = erdos_renyi_sparsities(network, sparsity)",
+        "shares = dict.fromkeys(pruning.prunable(network), sparsity)",
+        "of 90 % zeros ERK keeps",
+    ),
+    # LAMP in place of ERK
+    (
+        'mean_tuned["ERK"][s] - mean_tuned["LAMP"][s]',
+        'mean_tuned["LAMP"][s] - mean_tuned["LAMP"][s]',
+        "50 steps later ERK is ahead of LAMP",
+    ),
     # LAMP that gives every layer the same share
     (
         "return pruning.global_masks(scores, sparsity)",
@@ -39,6 +51,12 @@ IN_NOTEBOOK = [
     ),
     # the control in place of the pruned network
     ('live = {"pruned": "pruned"', 'live = {"pruned": "control"', "in each of three trainings the pruned"),
+    # random places in place of the pruned network
+    (
+        'errors["dense, three epochs"], errors["pruned"], strict',
+        'errors["dense, three epochs"], errors["random places"], strict',
+        "with the same three epochs the pruned network",
+    ),
     # one threshold in place of LAMP
     (
         "lamp_masks(lenet5, SCAN_TOTAL)",
@@ -47,6 +65,32 @@ IN_NOTEBOOK = [
     ),
     # a hook that does nothing
     ("weights[name].masked_fill_(~mask", "weights[name].clone().masked_fill_(~mask", "with our hook exactly as many"),
+    # the shares by shape: the same in every layer
+    (
+        '"ERK": erk_masks(lenet5, SCAN_TOTAL)',
+        '"ERK": pruning.layerwise_magnitude_masks(lenet5, SCAN_TOTAL)',
+        "with 95 % zeros in all and no training",
+    ),
+    # clothes that are trained on without their zeros
+    ("hook = put_back(sparse, masks)", "hook = None", "a network of clothes that we trained and cut here"),
+    # digits twice
+    (
+        "(points(name, sparsity, trained) for name in SETS)",
+        '(points("digits", sparsity, trained) for name in SETS)',
+        "right after a cut to 80 or 90 % zeros clothes cost more",
+    ),
+    # before training in place of after it
+    (
+        "all(cost_more(s, True) for s in (0.9, 0.95, 0.98))",
+        "all(cost_more(s, False) for s in (0.9, 0.95, 0.98))",
+        "50 steps later clothes still cost more",
+    ),
+    # errors in place of multiples
+    (
+        "errors_on(n, 0.98, True) / errors_on(n, 0.0, True)",
+        "errors_on(n, 0.98, True)",
+        "as a multiple of the dense network's error",
+    ),
     # one layer's curve for all: the plan is then the same in every layer
     (
         "{name: np.minimum.accumulate(a) for name, a in sensitivity.items()}",

@@ -17,6 +17,32 @@ IN_NOTEBOOK = [
     ),
     # the search stops too early
     ("while cost(widths) > budget:", "while cost(widths) > 2 * budget:", "the greedy search keeps its budget"),
+    # digits in place of clothes
+    ('"clothes": "fashion_mnist"}', '"clothes": "mnist"}', "a narrow network of clothes that we trained here"),
+    # the next uniform shape in place of the one in the budget
+    (
+        'lead(*case, "uniform")',
+        'lead(*case, "next uniform")',
+        "the list's shape makes fewer errors than the uniform one in the budget",
+    ),
+    # the mixture beside one of the shapes that it is made of
+    (
+        "(wrong[2] - wrong[1]) - wrong[0]",
+        "(wrong[2] - wrong[1]) - wrong[1]",
+        "in exactly its time the list's shape makes fewer errors",
+    ),
+    # the list's shape twice, the larger one
+    (
+        '(("from the list", 10), ("uniform", 5))',
+        '(("from the list", 10), ("from the list", 5))',
+        "with fewer parameters than the list's shape of a tenth",
+    ),
+    # the uniform shape of digits beside the list's of clothes
+    (
+        'points(n, "from the list", b) for n in SETS',
+        'points("digits", "from the list", b) for n in SETS',
+        "by the list clothes lose more points than digits",
+    ),
     # the search's choice is not used; even the worst shape of its list may beat the uniform one
     (
         "found = min(promises, key=promises.get)",

@@ -36,6 +36,36 @@ IN_NOTEBOOK = [
         "verdicts([(a, b.replace('mask alone', 'repaired')) for a, b in repairs.MASK_PAIRS], final)",
         "in the masks of the rounds the repaired weights bring over a point",
     ),
+    # each digit keeps as many as the next
+    (
+        "stays = mask_by_score(scores, SPARSITY).sum(dim=1)",
+        "stays = pruning.mask_each_row(scores, SPARSITY).sum(dim=1)",
+        "in fc3 Taylor's mean scores of the digits lie",
+    ),
+    # the remedy is not given
+    (
+        "by_row_in_fc3(s, whole_rows(s, SPARSITY)) for n, s",
+        "mask_by_score(s, whole_rows(s, SPARSITY)) for n, s",
+        "ten weights for each digit raise Taylor",
+    ),
+    # the images of the other digits
+    (
+        "of_emptied = gone[:, digits.validation.labels]",
+        "of_emptied = ~gone[:, digits.validation.labels]",
+        "retrained, Taylor's networks classify less than half",
+    ),
+    # one list in place of rows
+    (
+        'mended = final["Taylor, by row in fc3"]',
+        'mended = final["Taylor"]',
+        "so compared, Taylor is ahead of chance and behind magnitude",
+    ),
+    # the control gets the rounds, too
+    (
+        'repaired_and_retrained("Wanda, repaired", seed, LONGER)',
+        'repaired_and_retrained("Wanda in rounds, repaired", seed, LONGER)',
+        "OBS in rounds costs less than one retraining",
+    ),
     # no correction for the number of comparisons
     ("level / (len(p_values) - place)", "level", "of tables of eight equal pairs"),
     ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five repetitions, |t| > 2 is a false alarm"),

@@ -40,6 +40,43 @@ IN_NOTEBOOK = [
     ),
     # the fixed mask moves
     ("(fixed, shorter)", "(gradient, shorter)", "for as many multiply-accumulates RigL and SET"),
+    # another start
+    (
+        "gradual(**schedule)(network, 0.98)",
+        "gradual(0, 22)(network, 0.98)",
+        "our hook and the library's train the same",
+    ),
+    # the ways changed places
+    (
+        'ONE, OTHER = "one cut", "gradually"',
+        'ONE, OTHER = "gradually", "one cut"',
+        "at 98 % the gradual way has the lowest mean error",
+    ),
+    # the lead over another opponent
+    ("seeds_needed(gradient, early)", "seeds_needed(gradient, fixed)", "with the lead and the spread that we saw"),
+    # not pruned at all
+    ("hook = GradualPruner(network, final=layers, **rise)", "hook = None", "the network that we pruned early here"),
+    # another control in place of the early rise
+    (
+        '"RigL - early rise, ten epochs": (gradient, early)',
+        '"RigL - early rise, ten epochs": (gradient, fixed)',
+        "against gradual pruning that is done early",
+    ),
+    (
+        "hook = prune_gradually(of_clothes, final=0.9, end=END)",
+        "hook = None",
+        "the network of clothes that we trained and pruned here",
+    ),
+    # digits twice
+    ('"clothes": "fashion_mnist"}', '"clothes": "mnist"}', "the network of clothes that we trained and pruned here"),
+    # the ways changed places
+    (
+        'errors_on(name, "gradually", s),\n        errors_on(name, "one cut", s),',
+        'errors_on(name, "one cut", s),\n        errors_on(name, "gradually", s),',
+        "on digits and on clothes the gradual way is really better",
+    ),
+    # errors in place of points
+    ('- errors_on(name, "dense", 0.0)', "", "pruned gradually, clothes cost more points than digits"),
     # nothing was pruned
     ("np.array(test_errors[size])", 'np.full(3, test_errors["dense, as it came"])', "pruning to 2 % really costs"),
     # half of the layer, at any places

@@ -64,6 +64,20 @@ IN_NOTEBOOK = [
     ('behind("narrow", "plain rank 21", 8)', 'behind("narrow", "rank 21", 8)', "after 8 epochs the plain cut"),
     # the lead of the dense network in place of the low rank's
     ('behind("narrow", "rank 21", epochs)', 'behind("narrow", "dense", epochs)', "with each seed rank 21 errs less"),
+    # neurons chosen by how much they vary, whatever the second layer reads
+    ("(reading @ rest).square().sum(dim=0)", "rest.square().sum(dim=0)", "our two functions and utils"),
+    # the fit left out
+    (
+        '"by data, fitted": narrowed(chosen_by_data(count), fitted=True)',
+        '"by data, fitted": narrowed(chosen_by_data(count))',
+        "untrained, 60 neurons",
+    ),
+    # the heaviest neurons under another name
+    (
+        '"chosen": by_data,',
+        '"chosen": narrowed(kept_channels(dense, HIDDEN)["fc1"]),',
+        "the neurons that the data chose",
+    ),
 ]
 
 IN_LIBRARY = [

@@ -1,6 +1,8 @@
 """Breaking notebook 07: see `tests.notebooks.broken`."""
 
 IN_NOTEBOOK = [
+    # the way up stays the transposed
+    ("pair[1].weight = nn.Parameter((weight @ up).float())", "pass", "from 40 random numbers the best way up"),
     ("[row[i] - mean[i] for", "[row[i] for", "the loop finds the direction (1, 1)"),
     ("fifty.project(some, whitened=True)", "fifty.project(some)", "of whitened components one product"),
     # only a scaled copy passes, as for a projection that is no rotation
@@ -43,7 +45,11 @@ IN_NOTEBOOK = [
         'other, ours = right[model]["PCA of outputs"]',
         "LeNet300100: PCA classifies more test",
     ),
-    ('starts.own_ranks("SVD")', 'starts.own_ranks("PCA of outputs")', "at no more cost, plain SVD errs least"),
+    (
+        "starts.own_ranks(way) for way",
+        'starts.own_ranks("PCA of outputs") for way',
+        "at no more cost, plain SVD errs least",
+    ),
     # the data's directions among the weight's
     (
         'of_weights = [way for way in others if way != "data-aware SVD"]',

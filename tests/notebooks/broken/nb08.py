@@ -24,6 +24,10 @@ IN_NOTEBOOK = [
         "lambda w: quantization.codebook(w, bits=bits, iterations=0).dequantize()",
         "at 2 bits a codebook loses under 4 points",
     ),
+    # a grid of as few bits as the other
+    ("by_part: 2, by_row: 3}", "by_part: 2, by_row: 2}", "in fc2 a grid of 3 bits"),
+    # inputs that are all alike
+    ("gptq(w1, moment, grid", "gptq(w1, torch.eye(784).double(), grid", "with as many bytes GPTQ leaves over 5"),
 ]
 
 IN_LIBRARY = [

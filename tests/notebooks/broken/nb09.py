@@ -4,6 +4,7 @@ IN_NOTEBOOK = [
     ("max(-32768, min(pair, 32767))", "pair", "hand, loop and tensors agree"),
     ("torch.randint(-64, 64,", "torch.randint(-128, 128,", "with 7 bits our saturating"),
     ("norm.bias - factor", "norm.bias + factor", "loop, tensors and PyTorch fold"),
+    ('per_channel=name == "per_channel"', "per_channel=True", "with one scale for each weight, int8 gives"),
 ]
 
 IN_LIBRARY = [
@@ -27,5 +28,12 @@ IN_LIBRARY = [
         "return torch.from_numpy(output)",
         "return torch.from_numpy(output).roll(1, 0)",
         "the exported network has the logits",
+    ),
+    # what rounding added to the mean is added once more
+    (
+        "utils.onnx_export",
+        "moved = onnx.numpy_helper.to_array(bias) - (",
+        "moved = onnx.numpy_helper.to_array(bias) + (",
+        "with a scale for each channel and corrected biases",
     ),
 ]

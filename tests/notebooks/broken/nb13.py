@@ -1,6 +1,9 @@
 """Breaking notebook 13: see `tests.notebooks.broken`."""
 
-IN_NOTEBOOK = [("include_optimizer=include", "include_optimizer=True", ".h5 honours it")]
+IN_NOTEBOOK = [
+    ("include_optimizer=include", "include_optimizer=True", ".h5 honours it"),
+    ('in_file = lite["float"].operations', "in_file = computing", "the graph has over four times as many operations"),
+]
 
 IN_LIBRARY = [
     # grey from 0 to 1, as LeNet5 takes it, and not from -1 to 1

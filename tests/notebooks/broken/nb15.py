@@ -3,6 +3,7 @@
 IN_NOTEBOOK = [
     ("sums[code - 1] += g", "sums[code - 1] = g", "hand, loop, index_add and autograd find"),
     ("key=lambda tree: tree[0])", "key=lambda tree: -tree[0])", "hand, loop and huffman"),
+    ("(whole >> 7) & 0xFF", "(whole >> 2) & 0xFF", "Huffman writes the exponents of both networks"),
     ("zeros < 2**bits - 1", "zeros < 2**bits - 2", "hand, loop and relative_indices agree"),
 ]
 
