@@ -259,8 +259,8 @@ def fewer_inputs(layer: nn.Linear, inputs: torch.Tensor, count: int) -> tuple[to
     """Choose inputs of a layer by data, and fit the layer to them, so that its outputs change little: no labels.
 
     Of the inputs' covariance C let R be what the chosen leave unexplained, at first all of it. One more input j takes
-    |W R_j|^2 / R_jj off the outputs' squared error; the one that takes most is next, and R - R_j R_j^T / R_jj is left.
-    Of the chosen S the best weight is V = W C_:S C_SS^-1, and the bias takes over the means.
+    ``|W R_j|^2 / R_jj`` off the outputs' squared error; the one that takes most is next, and ``R - R_j R_j^T / R_jj``
+    is left. Of the chosen S the best weight is ``V = W C[:, S] C[S, S]^-1``, and the bias takes over the means.
 
     Args:
         layer: it is not changed.
