@@ -143,21 +143,21 @@ SIGNED = "PuOr_r"
 """A colour map with white in the middle, orange above and violet below, for values of both signs."""
 
 
-def column_times_row(filter_: np.ndarray, column: np.ndarray, row: np.ndarray) -> Figure:
+def column_times_row(kernel: np.ndarray, column: np.ndarray, row: np.ndarray) -> Figure:
     """Draw a small filter and, beside it, the column and the row whose product stands for it, and that product.
 
     Args:
-        filter_: shape (height, width).
+        kernel: shape (height, width).
         column: of length height.
         row: of length width.
     """
     column, row = np.reshape(column, (-1, 1)), np.reshape(row, (1, -1))
-    filter_, product = np.asarray(filter_), column * row
-    high, wide = filter_.shape
+    kernel, product = np.asarray(kernel), column * row
+    high, wide = kernel.shape
     figure, axis = canvas(3 * wide + 6, high + 1.4)
-    limit = max(float(np.abs(part).max()) for part in (filter_, product))
+    limit = max(float(np.abs(part).max()) for part in (kernel, product))
     parts = (
-        (filter_, 0.0, "the filter", limit),
+        (kernel, 0.0, "the filter", limit),
         (column, wide + 1.5, "column", float(np.abs(column).max())),
         (row, wide + 4.0, "row", float(np.abs(row).max())),
         (product, 2 * wide + 5.9, "column × row", limit),

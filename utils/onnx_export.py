@@ -647,7 +647,7 @@ _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
 def _require_input(whose: str, x: torch.Tensor, shape: tuple) -> None:
-    """Check that `x` is a float32 tensor on the CPU of shape (N, *shape), N at least 1; timed with every call."""
+    """Check that `x` is a float32 tensor on the CPU of shape `(N, *shape)`, N at least 1; timed with every call."""
     if x.dtype != torch.float32:
         raise TypeError(f"{whose} takes a Tensor of float32, got {type(x).__name__} of {x.dtype}; convert it: .float()")
     if x.shape[1:] != shape or not len(x) or not x.is_cpu:
