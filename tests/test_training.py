@@ -359,7 +359,7 @@ def test_a_student_of_shifted_answers_sees_every_image_with_the_answer_to_its_sh
     seen = []
 
     def loss(model, images, answers):
-        assert torch.equal(answers, logits(teacher, images))
+        torch.testing.assert_close(answers, logits(teacher, images))  # other sizes of batch may round otherwise
         seen.append(len(images))
         return follow_answers(model, images, answers)
 
