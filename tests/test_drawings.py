@@ -171,6 +171,7 @@ def test_a_grid_of_images_has_its_titles_and_white_means_zero():
     assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
     assert figure.axes[0].get_ylabel() == "row"
     assert [axis.images[0].get_clim() for axis in figure.axes] == [(-2, 2), (-4, 4)]
+    assert figure.axes[0].images[0].get_cmap().name == drawings.SIGNED, "one sign has one colour in all drawings"
 
 
 def test_a_folded_projection_names_the_shapes_of_its_matrices():

@@ -467,7 +467,7 @@ def image_grid(images: np.ndarray, columns: Sequence[str], rows: Sequence[str] =
     Args:
         images: shape (rows, columns, height, width); bright values are ink.
         columns, rows: short texts.
-        signed: 0 is white in every image, purple is above, orange below; each image by its own largest value.
+        signed: 0 is white in every image, orange is above, violet below; each image by its own largest value.
     """
     images = np.asarray(images)
     down, across = images.shape[:2]
@@ -475,7 +475,7 @@ def image_grid(images: np.ndarray, columns: Sequence[str], rows: Sequence[str] =
     for (row, column), axis in np.ndenumerate(axes):
         image = images[row, column]
         limits = {"vmin": -np.abs(image).max(), "vmax": np.abs(image).max()} if signed else {"vmin": 0, "vmax": 1}
-        axis.imshow(image, cmap="PuOr" if signed else "gray_r", **limits)
+        axis.imshow(image, cmap=SIGNED if signed else "gray_r", **limits)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         axis.grid(visible=False)

@@ -43,6 +43,18 @@ IN_NOTEBOOK = [
         'points("digits", "from the list", b) for n in SETS',
         "by the list clothes lose more points than digits",
     ),
+    # the uniform shapes in place of the list's
+    (
+        'with_seeds(name, "from the list", b)[1].mean() /',
+        'with_seeds(name, "uniform", b)[1].mean() /',
+        "as multiples of the dense network's errors",
+    ),
+    # each task's own shape beside itself
+    (
+        "wrong_once[SETS[name], kept_at_5[other]] -",
+        "wrong_once[SETS[name], own] -",
+        "at a fifth the search chose 5-8-250",
+    ),
     # the search's choice is not used; even the worst shape of its list may beat the uniform one
     (
         "found = min(promises, key=promises.get)",
