@@ -202,7 +202,7 @@ def size_against_error(
         axis.plot(xs, ys, label=method, color=_colour(index), marker=_marker(index))
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log")
     _plain_ticks(axis.xaxis)
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -3,7 +3,7 @@
 The notebook runs in one process. Where a break would first tell - before the first cell that is changed, or in the
 first call of the function that is changed - the process forks: the child goes on with the break until a claim fails,
 the parent goes on without it. So no cell runs twice to get to where a break begins. A process in which TensorFlow runs
-cannot be forked: there each break gets a process of its own, and the whole notebook.
+cannot be forked: there each break gets a process of its own, and of the notebook only the cells that its claim needs.
 
     python -m tests.notebooks.break_in_turn 08 "words of the claim"
 
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.notebooks.broken import IN_LIBRARY, IN_NOTEBOOK
+from tests.notebooks.cells_needed import cells_that_claim, needed_cells
 from tests.notebooks.read_notebooks import COURSE, code
 from utils.claims import ClaimError
 
@@ -139,9 +140,10 @@ class Run:
         return self.said
 
     def broken_from_the_start(self) -> dict[str, str]:
-        """Run the cells with the one break there is, in this process."""
+        """Run what its claim needs with the one break there is, in this process."""
         (each,) = self.breaks
         self.pipe = 0  # no children
+        self.sources = needed_for(each, self.sources)
         if each.module is None:
             self.change = (each.old, each.new)
         else:
@@ -220,6 +222,19 @@ class Run:
             if self._fork(each):
                 target.put()
                 return
+
+
+def needed_for(each: Break, sources: Sequence[str]) -> list[str]:
+    """Return the cells that the claim of a break needs, and those that the break changes.
+
+    If no cell has the claim's words, since there is a value between them, return all: they run until the claim fails.
+    """
+    wanted = cells_that_claim(sources, each.claim)
+    if not wanted:
+        return list(sources)
+    if each.module is None:
+        wanted += [number for number, source in enumerate(sources) if each.old in source]
+    return [sources[number] for number in needed_cells(sources, wanted)]
 
 
 def _copy(function: Callable) -> Callable:

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from utils import datasets, tiny_networks, training
+from utils import tiny_networks, training
 from utils.checkpoint_files import CHECKPOINTS
 from utils.datasets import Examples
 from utils.environment import seed_everything
 from utils.experiment_files import complete, digest_of, read_experiment
 from utils.models import load_checkpoint
+from utils.recipes.experiment_16_search import splits as _splits
 from utils.tiny_networks import Design, TinyNet
 from utils.training import Loss, Recipe, evaluate, fit, logits
 
@@ -44,11 +45,6 @@ TEACHER, TEMPERATURE, SHARE = "SmallResNet", 4.0, 1.0
 
 ANSWERS = ("its own", "another of its class", "another image")
 """Whose answer of the teacher an image comes with."""
-
-
-@functools.cache
-def _splits() -> datasets.Splits:
-    return datasets.load("mnist")
 
 
 def train_images() -> Examples:

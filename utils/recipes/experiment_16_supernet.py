@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import torch
 
-from utils import datasets, supernet, tiny_networks, training
+from utils import supernet, tiny_networks, training
 from utils.environment import seed_everything
 from utils.experiment_files import complete, digest_of, read_experiment
+from utils.recipes.experiment_16_search import splits as _splits
 from utils.supernet import SHARES, cut_out, measure_statistics, narrowed, sandwich
 from utils.tiny_networks import Design, TinyNet
 from utils.training import Recipe, cross_entropy, evaluate, fit
@@ -51,11 +52,6 @@ def versions() -> list[tuple[float, ...]]:
         if drawn not in found:
             found.append(drawn)
     return found
-
-
-@functools.cache
-def _splits() -> datasets.Splits:
-    return datasets.load("mnist")
 
 
 def recipe(seed: int) -> Recipe:
