@@ -284,6 +284,7 @@ def run(networks: Iterable[str] = NETWORKS, *, folder: Path = EXPERIMENTS) -> st
         network, example = NETWORKS[name]()
         exhibit = Exhibit(lived_in(network), example)
         rows += [tried(name, tool, exhibit) for tool in TOOLS]
+        rows.sort(key=lambda row: list(NETWORKS).index(row["network"]))
         about["minutes"] = round(sum(row["seconds"] for row in rows) / 60, 2)
         write_experiment(NAME, about, rows, folder=folder)
     return as_text(rows)
@@ -348,7 +349,7 @@ def _briefly(row: Mapping) -> str:
         "parameters_left": lambda share: f"{100 * share:.0f} % left",
         "off": lambda share: f"off {float(share):.0e}",
         "decibels": lambda ratio: f"{float(ratio):.0f} dB",
-        "weights_left_in_float": lambda count: f"{count} weights in float" if count else "",
+        "weights_left_in_float": lambda count: f"{count} weight tensors in float" if count else "",
         "bytes": lambda count: f"{count / 1e6:.3g} MB",
         "times_smaller": lambda ratio: f"{ratio:.1f}x smaller",
     }
