@@ -2,7 +2,6 @@
 
 IN_NOTEBOOK = [
     ("[256, 256])", "[128, 256])", "the sum over the global batch gives the gradient"),
-    ("np.nextafter(each, np.float32(1))", "each", "on one device, too, a nudge of the last bit"),
     ("BatchNormalization(synchronized=True)", "BatchNormalization()", "with synchronized=True one step agrees"),
 ]
 
