@@ -15,6 +15,7 @@ from utils.language_models import (
     CharacterLSTM,
     TextHistory,
     TextRecipe,
+    cooler,
     evaluate_text,
     fit_text,
     generate,
@@ -128,6 +129,32 @@ def test_characters_come_as_often_as_the_network_says():
     drawn = generate(model, prompt.expand(2000, 4), 1, generator=torch.Generator().manual_seed(0))[:, -1]
     expected = model(prompt)[0, -1].softmax(dim=0).detach().numpy().astype(float)
     assert stats.chisquare(drawn.bincount(minlength=KINDS), 2000 * expected / expected.sum()).pvalue > 0.001
+
+
+@pytest.mark.parametrize("make", [tiny, lambda: CharacterLSTM(KINDS, width=4)])
+def test_a_cooler_network_has_its_logits_divided_and_the_first_one_stays(make):
+    model = make()
+    nn.init.normal_(model.head.weight)
+    tokens = text(8)[None]
+    with torch.no_grad():
+        before = model(tokens)
+        divided = cooler(model, 1.3)(tokens)
+        assert torch.equal(model(tokens), before)
+    torch.testing.assert_close(divided, before / 1.3)
+    torch.testing.assert_close(divided.softmax(-1), next_probabilities(before, temperature=1.3))
+
+
+def test_a_bias_of_the_head_is_divided_too():
+    model = CharacterLSTM(KINDS, width=4)
+    model.head = nn.Linear(4, KINDS)
+    with torch.no_grad():
+        torch.testing.assert_close(cooler(model, 2.0)(text(6)[None]), model(text(6)[None]) / 2)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_a_temperature_that_divides_nothing_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must be"):
+        cooler(tiny(), temperature)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     gallery = commands.add_parser("gallery", help="try every tool on seven networks of others (see: lesson 22)")
     gallery.add_argument("names", nargs="*", help="names of networks; if none is given, all are tried")
+    gallery.add_argument("--markdown", action="store_true", help="print the table as it stands in the lesson")
 
     reference = commands.add_parser("reference", help="make the last run this class of machine's reference run")
     reference.add_argument("--output", type=Path, default=BUILD, help="another folder than build/")
@@ -192,12 +193,14 @@ def _experiments(options: argparse.Namespace) -> int:
 
 
 def _gallery(options: argparse.Namespace) -> int:
+    from utils.experiment_files import read_experiment
     from utils.recipes import gallery
 
     if unknown := sorted(set(options.names) - gallery.NETWORKS.keys()):
         known = ", ".join(gallery.NETWORKS)
         raise ValueError(f"there is no network {unknown[0]!r} in the gallery; there are: {known}")
-    print(gallery.run(options.names or list(gallery.NETWORKS)))
+    text = gallery.run(options.names or list(gallery.NETWORKS))
+    print(gallery.as_markdown(read_experiment(gallery.NAME)[1]) if options.markdown else text)
     return 0
 
 

@@ -129,7 +129,8 @@ def bars(
     if logarithmic:
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis)
-    axis.margins(x=0.2 if logarithmic else 0.12)
+    below = not logarithmic and min(values.values(), default=0) < 0
+    axis.margins(x=0.25 if below else 0.2 if logarithmic else 0.12)  # room for labels left of bars below zero
     if reference is not None:
         axis.axvline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
         axis.legend()

@@ -4,6 +4,7 @@ A model is judged in nats a character, the mean of -ln p of what really comes ne
 many.
 """
 
+import copy
 import json
 import math
 import time
@@ -156,6 +157,27 @@ def next_probabilities(logits: torch.Tensor, *, temperature: float = 1.0, top_k:
         chosen = logits.topk(min(require_int("top_k", top_k, minimum=1), logits.shape[-1]), dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, chosen.indices, chosen.values)
     return (logits / temperature).softmax(dim=-1)
+
+
+@torch.no_grad()
+def cooler(model: nn.Module, temperature: float) -> nn.Module:
+    """Return a copy that is less sure of itself where the temperature is over 1: all its logits are divided by it.
+
+    Args:
+        model: its logits are the outputs of a linear layer `head`; it is not changed.
+        temperature: over 0; 1 changes nothing.
+
+    >>> model = CharacterLSTM(5, width=4)
+    >>> model.head.weight.data.fill_(1.0).shape
+    torch.Size([5, 4])
+    >>> cooler(model, 2.0).head.weight[0, 0].item()
+    0.5
+    """
+    require_positive("temperature", temperature)
+    copied = copy.deepcopy(model)
+    for parameter in copied.head.parameters():
+        parameter /= temperature
+    return copied
 
 
 @torch.no_grad()

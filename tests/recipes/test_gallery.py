@@ -6,8 +6,11 @@ from torch import nn
 
 from utils.__main__ import main
 from utils.experiment_files import read_experiment
+from utils.files import ROOT
 from utils.recipes import gallery
-from utils.recipes.gallery import NETWORKS, TOOLS, Exhibit, LSTMClassifier, as_text, lived_in, tried
+from utils.recipes.gallery import NETWORKS, TOOLS, Exhibit, LSTMClassifier, as_markdown, as_text, lived_in, tried
+
+LESSON = ROOT / "lessons" / "22_your_own_network.md"
 
 
 def small():
@@ -84,6 +87,32 @@ def test_the_table_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
     assert made == ["a", "b", "a"]
 
 
+def test_the_lesson_shows_the_commands_table_and_it_is_not_stale():
+    about, rows = read_experiment(gallery.NAME)
+    again = "run `python -m utils gallery --markdown` again, and put the table into lesson 22"
+    assert about["digest"] == gallery.digest(), again
+    names = [name for name in NETWORKS if any(row["network"] == name for row in rows)]
+    assert [(row["network"], row["tool"]) for row in rows] == [(name, tool) for name in names for tool in TOOLS]
+    assert f"\n\n{as_markdown(rows)}\n\n" in LESSON.read_text(encoding="utf-8"), again
+
+
+def test_the_lessons_table_names_refusals_once_and_counts_in_units():
+    rows = [
+        {"network": "one", "tool": "export", "refused": "it has an if", "seconds": 1.0},
+        {"network": "one", "tool": "low rank", "layers": 1, "off": 2e-7, "parameters_left": 0.966, "seconds": 1.0},
+        {"network": "two", "tool": "export", "refused": "it has an if", "seconds": 1.0},
+        {"network": "two", "tool": "low rank", "layers": 3, "off": 2e-7, "parameters_left": 0.5, "seconds": 1.0},
+    ]
+    assert as_markdown(rows).splitlines() == [
+        "| network | export | low rank |",
+        "|---|---|---|",
+        "| one | refused (1) | 1 layer, 97 % left, off 2e-07 |",
+        "| two | refused (1) | 3 layers, 50 % left, off 2e-07 |",
+        "",
+        '1. "it has an if"',
+    ]
+
+
 def test_the_command_tries_what_is_named(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(gallery, "run", lambda names: asked.append(names) or "the table")
@@ -91,5 +120,7 @@ def test_the_command_tries_what_is_named(monkeypatch, capsys):
     assert main(["gallery"]) == 0
     assert asked == [["LSTM"], list(NETWORKS)]
     assert capsys.readouterr().out == "the table\nthe table\n"
+    assert main(["gallery", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| network | parameters | MACs |")
     assert main(["gallery", "AlexNet"]) == 2
     assert "there is no network 'AlexNet' in the gallery; there are: resnet18" in capsys.readouterr().err

@@ -284,6 +284,7 @@ def run(networks: Iterable[str] = NETWORKS, *, folder: Path = EXPERIMENTS) -> st
         network, example = NETWORKS[name]()
         exhibit = Exhibit(lived_in(network), example)
         rows += [tried(name, tool, exhibit) for tool in TOOLS]
+        rows.sort(key=lambda row: list(NETWORKS).index(row["network"]))
         about["minutes"] = round(sum(row["seconds"] for row in rows) / 60, 2)
         write_experiment(NAME, about, rows, folder=folder)
     return as_text(rows)
@@ -310,3 +311,46 @@ def _said(row: Mapping) -> str:
     values = {key: value for key, value in row.items() if key not in ("network", "tool", "seconds")}
     shown = (f"{v:,}" if isinstance(v, int) else v if isinstance(v, str) else f"{v:.3g}" for v in values.values())
     return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in zip(values, shown, strict=True))
+
+
+def as_markdown(rows: Sequence[Mapping]) -> str:
+    """Return the table as the lesson's: a row for each network, a column for each tool, refusals in a list below it.
+
+    >>> print(as_markdown([{"network": "net", "tool": "export", "refused": "it has an if", "seconds": 0.1}]))
+    | network | export |
+    |---|---|
+    | net | refused (1) |
+    <BLANKLINE>
+    1. "it has an if"
+    """
+    tools = list(dict.fromkeys(row["tool"] for row in rows))
+    refusals = list(dict.fromkeys(row["refused"] for row in rows if "refused" in row))
+    cells = {
+        (row["network"], row["tool"]): f"refused ({refusals.index(row['refused']) + 1})"
+        if "refused" in row
+        else _briefly(row)
+        for row in rows
+    }
+    lines = [f"| network | {' | '.join(tools)} |", "|---" * (len(tools) + 1) + "|"]
+    for name in dict.fromkeys(row["network"] for row in rows):
+        lines.append(f"| {name} | {' | '.join(cells.get((name, tool), '') for tool in tools)} |")
+    lines += ["", *(f'{number}. "{words}"' for number, words in enumerate(refusals, start=1))]
+    return "\n".join(lines).rstrip()
+
+
+def _briefly(row: Mapping) -> str:
+    """Return a cell in few words, with the units of the table's legend."""
+    in_units = {
+        "parameters": lambda count: f"{count / 1e6:.3g} M",
+        "macs": lambda count: f"{count / 1e6:.3g} M",
+        "in_reach": lambda share: f"{100 * share:.1f} % in reach",
+        "groups": lambda count: f"{count} of {row['of_groups']} groups",
+        "layers": lambda count: f"{count} layer{'s' * (count > 1)}",
+        "parameters_left": lambda share: f"{100 * share:.0f} % left",
+        "off": lambda share: f"off {float(share):.0e}",
+        "decibels": lambda ratio: f"{float(ratio):.0f} dB",
+        "weights_left_in_float": lambda count: f"{count} weight tensors in float" if count else "",
+        "bytes": lambda count: f"{count / 1e6:.3g} MB",
+        "times_smaller": lambda ratio: f"{ratio:.1f}x smaller",
+    }
+    return ", ".join(said for key, show in in_units.items() if key in row and (said := show(row[key])))

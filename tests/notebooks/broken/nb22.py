@@ -2,7 +2,15 @@
 
 IN_NOTEBOOK = [
     # a budget that the dense network keeps
-    ("Budget(bytes=100_000, points=2.5)", "Budget(bytes=9_000_000, points=2.5)", "the rows add up to the network"),
+    (
+        "Budget(bytes=100_000, points=2.5)",
+        "Budget(bytes=9_000_000, points=2.5)",
+        "in this example the largest layer alone breaks the budget",
+    ),
+    # a layer is forgotten
+    ("example[:1])\nfor cost", "example[:1])[1:]\nfor cost", "the rows add up to the network"),
+    # a network that knows little
+    ("dense_error = 1 - evaluate", "dense_error = 0.5 + 0 * evaluate", "the network makes less than half the errors"),
     # the control is our own network
     (
         "drawn = chosen(score=lambda weight: torch.rand(len(weight)))",
@@ -10,17 +18,31 @@ IN_NOTEBOOK = [
         "the narrow network answers as the silenced one",
     ),
     # new weights that are the old ones
-    ("module.reset_parameters()", "pass", "inherited channels, ours or drawn"),
+    ("module.reset_parameters()", "pass", "in this example inherited channels"),
+    # the control is cut as well
+    (
+        '"dense, trained on": copy.deepcopy(dense)',
+        '"dense, trained on": copy.deepcopy(narrowed)',
+        "in this example the cut costs",
+    ),
     # nothing is quantized
-    ("return quantize_onnx_static(source, path, images)", "return source", "int8 takes a byte for each parameter"),
+    (
+        "return quantize_onnx_static(source, path, images)",
+        "return source",
+        "int8 takes at least a byte for each parameter",
+    ),
     # the control is calibrated as the method is
     (
         "noise = [torch.rand(batch.shape) for batch in batches]",
         "noise = batches",
-        "int8 costs the dense network at most",
+        "in this example int8 costs the dense network",
     ),
     # the control is the method itself
-    ('exported("from scratch", from_scratch)', 'exported("from scratch", narrowed)', "the network from scratch takes"),
+    (
+        'exported("from scratch", from_scratch)',
+        'exported("from scratch", narrowed)',
+        "in this example the network from scratch",
+    ),
 ]
 
 IN_LIBRARY = [
@@ -31,7 +53,12 @@ IN_LIBRARY = [
         "the rows add up to the network",
     ),
     # no file is too large
-    ("utils.budget", "candidate.bytes > budget.bytes", "candidate.bytes > 100 * budget.bytes", "narrow and in int8"),
+    (
+        "utils.budget",
+        "candidate.bytes > budget.bytes",
+        "candidate.bytes > 100 * budget.bytes",
+        "in this example narrow int8 keeps",
+    ),
     # no network is good enough
-    ("utils.budget", "round(lost, 9) > budget.points", "round(lost, 9) > -9", "narrow and in int8"),
+    ("utils.budget", "round(lost, 9) > budget.points", "round(lost, 9) > -9", "in this example narrow int8 keeps"),
 ]
