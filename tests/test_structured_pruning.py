@@ -20,6 +20,7 @@ from utils.structured_pruning import (
     fewer_inputs,
     flatten_indices,
     keep_best,
+    left_out,
     narrow_batch_norm,
     narrow_conv,
     narrow_linear,
@@ -452,6 +453,7 @@ def test_attention_recurrence_and_grouped_convolutions_are_left_alone():
     narrow_network(network, x, {"hidden": indices(0, 7)})
     grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
     assert not channel_groups(grouped, randn(1, 1, 1, 1))
+    assert "computes in groups" in left_out(grouped, randn(1, 1, 1, 1))["0"]
 
 
 class Dense(nn.Module):

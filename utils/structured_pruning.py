@@ -349,6 +349,16 @@ def channel_groups(model: nn.Module, example: torch.Tensor) -> dict[str, Channel
     return {name: group for name, group, reason in _all_groups(_dependency_graph(model, example)) if not reason}
 
 
+def left_out(model: nn.Module, example: torch.Tensor) -> dict[str, str]:
+    """Return why each group that `channel_groups` leaves out cannot be removed, by the name of its first layer.
+
+    >>> grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
+    >>> left_out(grouped, torch.zeros(1, 1, 1, 1))["3"]
+    "they are the network's answers"
+    """
+    return {name: reason for name, _, reason in _all_groups(_dependency_graph(model, example)) if reason}
+
+
 def channels_by_score(
     model: nn.Module,
     groups: Mapping[str, ChannelGroup],
