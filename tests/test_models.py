@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
+from utils.checkpoint_files import CHECKPOINTS, damaged
 from utils.models import (
     MODELS,
     CheckpointError,
@@ -28,6 +29,7 @@ from utils.models import (
     load_checkpoint,
     replace_everywhere,
     save_checkpoint,
+    untrained_twin,
 )
 
 REMEDY = "git checkout -- data/checkpoints"
@@ -200,7 +202,19 @@ def test_a_wrong_checkpoint_is_named_with_the_remedy(tmp_path, wrong):
     harm(save_checkpoint(LiteNetMLP(4), "mine", folder=tmp_path))
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint("mine", folder=tmp_path)
-    assert REMEDY in str(caught.value)
+    assert 'save_checkpoint(model, "mine", folder=...)' in str(caught.value)
+    assert REMEDY not in str(caught.value)  # git has no file of a folder of the learner's own
+    assert REMEDY in str(damaged(CHECKPOINTS / "keras" / "mine.json", "is missing"))
+
+
+def test_a_folder_may_be_text_and_a_file_that_is_no_card_is_no_checkpoint(tmp_path):
+    save_checkpoint(LiteNetMLP(4), "mine", folder=str(tmp_path))
+    load_checkpoint("mine", model=LiteNetMLP(4), folder=str(tmp_path))
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"there are: mine$"):
+        load_checkpoint("nothing", folder=tmp_path)
+    with pytest.raises(CheckpointError, match=r"there are: none; utils\.models\.save_checkpoint"):
+        load_checkpoint("nothing", folder=tmp_path / "empty")
 
 
 def test_a_network_of_another_form_is_told_so(tmp_path):
@@ -286,6 +300,38 @@ def test_a_shared_tensor_is_stored_once_and_shared_again_when_it_is_loaded(tmp_p
     untied.other.weight = nn.Parameter(torch.zeros(3, 3))
     with pytest.raises(CheckpointError, match=r"other\.weight is None in the file, \(3, 3\) in the network"):
         load_checkpoint("tied", model=untied, folder=tmp_path)
+
+
+# --- untrained twins --------------------------------------------------------------------------------------------------
+
+
+class Tokens(nn.Module):
+    """A parameter beside children, as a vision transformer has it, and attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.position, self.attention = nn.Parameter(torch.rand(3, 8)), nn.MultiheadAttention(8, 2)
+        self.norm = nn.BatchNorm1d(8)
+
+
+class Resettable(Tokens):
+    def reset_parameters(self):
+        nn.init.normal_(self.position)
+
+
+def test_an_untrained_twin_keeps_nothing_and_refuses_what_nobody_draws_anew():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="no module of this Tokens draws position anew; give the module that owns it"):
+        untrained_twin(Tokens())
+    model = Resettable().eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.5)
+    model.norm.running_mean.fill_(3.0)
+    twin = untrained_twin(model)
+    assert not [name for name, new in twin.named_parameters() if torch.equal(new, model.get_parameter(name))]
+    assert all(torch.isfinite(parameter).all() for parameter in twin.parameters())
+    assert not twin.norm.running_mean.any()
+    assert not twin.training
 
 
 # --- layers that are replaced -----------------------------------------------------------------------------------------

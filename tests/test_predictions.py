@@ -32,6 +32,12 @@ def test_a_guess_is_shown_beside_the_measurement_and_kept(kept, capsys):
     assert kept() == [row | {"guess": 4.0, "measured": 6.0, "unit": "x"}]
 
 
+def test_a_guess_is_kept_before_anything_is_measured(kept):
+    predict("how many times smaller?", 4, unit="x")
+    assert [(row["guess"], row["measured"]) for row in kept()] == [(4.0, None)]
+    assert off_by(kept()[0]) == "not measured"
+
+
 def test_no_guess_is_always_allowed(kept, capsys):
     predict("what accuracy is left?", None, unit="%").compare(0.5)
     asked, compared = capsys.readouterr().out.splitlines()

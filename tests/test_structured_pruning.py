@@ -20,6 +20,7 @@ from utils.structured_pruning import (
     fewer_inputs,
     flatten_indices,
     keep_best,
+    left_out,
     narrow_batch_norm,
     narrow_conv,
     narrow_linear,
@@ -452,6 +453,69 @@ def test_attention_recurrence_and_grouped_convolutions_are_left_alone():
     narrow_network(network, x, {"hidden": indices(0, 7)})
     grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
     assert not channel_groups(grouped, randn(1, 1, 1, 1))
+    assert "computes in groups" in left_out(grouped, randn(1, 1, 1, 1))["0"]
+
+
+class Dense(nn.Module):
+    """A stem, concatenated with what reads it, and a convolution of both that is added to them."""
+
+    def __init__(self, *, wide_first):
+        super().__init__()
+        if wide_first:
+            self.wide = nn.Conv2d(14, 14, 1)
+        self.stem, self.side = nn.Conv2d(1, 6, 3), nn.Conv2d(6, 8, 1)
+        if not wide_first:
+            self.wide = nn.Conv2d(14, 14, 1)
+        self.fc = nn.Linear(14, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.cat([x, torch.relu(self.side(x))], dim=1)
+        return self.fc((x + self.wide(x)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("wide_first", [False, True])
+def test_a_layer_with_other_channels_is_not_scored_where_a_sum_follows_a_concatenation(wide_first):
+    torch.manual_seed(0)
+    network, x = trained(Dense(wide_first=wide_first)), randn(2, 1, 5, 5)
+    groups = channel_groups(network, x)
+    assert set(groups) == ({"wide"} if wide_first else {"stem", "side"})
+    small, masked = halved(network, x)
+    with torch.no_grad():
+        assert torch.allclose(small(x), masked(x), atol=1e-5)
+    group = groups["wide" if wide_first else "side"]
+    assert (group.layers, set(group.partly)) == ((("wide",), {"stem", "side"}) if wide_first else (("side",), {"wide"}))
+
+
+class Attention(nn.Module):
+    """Attention written by hand; `parts` is how query, key and value are taken apart."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.entry, self.qkv, self.back = nn.Linear(4, 8), nn.Linear(8, 24), nn.Linear(8, 8)
+        self.up, self.down, self.exit, self.parts = nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 3), parts
+
+    def forward(self, x):
+        x = self.entry(x)
+        query, key, value = self.parts(self.qkv(x))
+        x = x + self.back(((query @ key.mT).softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
+        return self.exit((x + self.down(torch.relu(self.up(x)))).mean(dim=1))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda x: x.reshape(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4),
+        lambda x: [part.unflatten(2, (2, 4)).transpose(1, 2) for part in x.chunk(3, dim=2)],
+    ],
+)
+def test_attention_by_hand_is_left_out_and_refused_by_name(parts):
+    torch.manual_seed(0)
+    network, x = Attention(parts).eval(), randn(2, 5, 4)
+    assert set(channel_groups(network, x)) >= {"up"}
+    assert "qkv" not in channel_groups(network, x)
+    with pytest.raises(ValueError, match=r"'qkv' makes 24, and 'back' reads 8; does a reshape"):
+        narrow_network(network, x, {"qkv": indices(0, 1)})
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from utils.training import (
     logits,
     offsets_within,
     random_shifts,
+    require_fitting,
     rise_then_cosine,
     shift,
     shifted_answers,
@@ -96,6 +97,8 @@ BAD_SPLITS = [
     (Examples(toy().images[:0], toy().labels[:0]), ValueError, "has 0 images and 0 labels"),
     (Examples(toy().images, toy().labels[:3]), ValueError, "has 60 images and 3 labels"),
     (Examples(toy().images * math.nan, toy().labels), ValueError, "images holds 960 NaN"),
+    (Examples(toy().images, toy().labels.int()), TypeError, r"labels must be int64, got torch.int32; .*\.long\(\)"),
+    (Examples(toy().images, toy().labels.float()), TypeError, "labels must be int64, got torch.float32"),
 ]
 
 
@@ -107,6 +110,31 @@ def test_every_function_refuses_a_bad_split(split, error, match):
         fit(linear(), split, Recipe(epochs=1))
     with pytest.raises(error, match=match):
         fit(linear(), toy(), Recipe(epochs=1), validation=split)
+
+
+def test_what_the_network_does_not_take_is_refused_with_the_way_out():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
+    images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 10
+    assert require_fitting("train", network, Examples(images, labels)).labels is labels
+    for wrong, error, match in (
+        (Examples(images[:, 0], labels), ValueError, r"shape \(8, 8\); .*images\.unsqueeze\(1\)"),
+        (Examples(images.double(), labels), TypeError, r"torch.float64.*write images\.to\(torch\.float32\)"),
+        (Examples((255 * images).byte(), labels), TypeError, r"torch.uint8.*write images\.to\(torch\.float32\)"),
+        (Examples(images, labels + 1), ValueError, r"go from 1 to 10, and .* has 10 outputs.*labels\.min"),
+        (Examples(images, 2 * labels), ValueError, "go from 0 to 18, and .* give it an output for each"),
+    ):
+        for function in (lambda s: evaluate(network, s), lambda s: require_fitting("train", network, s)):
+            with pytest.raises(error, match=match):
+                function(wrong)
+
+
+def test_tokens_are_trained_on_and_evaluated():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(), nn.Linear(24, 5))
+    tokens = torch.randint(5, (200, 3), generator=torch.Generator().manual_seed(1))
+    split = Examples(tokens, tokens[:, 0])
+    fit(network, split, Recipe(epochs=10, batch_size=20, learning_rate=0.02))
+    assert evaluate(network, split).accuracy > 0.9
 
 
 def test_a_class_is_not_taken_for_a_network():

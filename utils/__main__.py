@@ -140,9 +140,11 @@ def _parameter(text: str) -> tuple[str, object]:
 
 def _report(options: argparse.Namespace) -> int:
     if getattr(options, "project", None):
-        from utils.course.project_report import write_project_report
+        from utils.course.project_report import what_is_missing, write_project_report
 
         print(f"Written: {write_project_report(options.project)}")
+        if unfinished := what_is_missing(options.project):
+            print(unfinished)
         return 0
     from utils.course.run_report import write_report
 

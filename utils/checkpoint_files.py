@@ -25,6 +25,11 @@ class CheckpointError(RuntimeError):
 
 def damaged(path: Path, wrong: str) -> CheckpointError:
     """Return the error that says what is wrong with a file and how to restore it."""
+    if CHECKPOINTS.resolve() not in path.resolve().parents:  # a folder of the learner's own
+        return CheckpointError(
+            f"{path.name} {wrong}. Write the file and its card, {path.stem}.json, together: "
+            f'utils.models.save_checkpoint(model, "{path.stem}", folder=...)'
+        )
     return CheckpointError(
         f"{path.name} {wrong}. To restore it: git checkout -- data/checkpoints "
         "(or train it again: python -m utils checkpoints NAME)"
@@ -32,7 +37,7 @@ def damaged(path: Path, wrong: str) -> CheckpointError:
 
 
 def write_checkpoint(
-    folder: Path, name: str, content: bytes, *, model: str, suffix: str = ".safetensors", **about: object
+    folder: Path | str, name: str, content: bytes, *, model: str, suffix: str = ".safetensors", **about: object
 ) -> Path:
     """Write `<name><suffix>` and, beside it, `<name>.json`: model, digest, bytes and whatever `about` says.
 
@@ -40,6 +45,7 @@ def write_checkpoint(
     """
     card = {"model": model, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), **about}
     text = (json.dumps(card, indent=2) + "\n").encode()  # before either file is touched: it may raise
+    folder = Path(folder)
     path = folder / f"{name}{suffix}"
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)
@@ -48,14 +54,14 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, name: str, decode: Callable[[bytes], Tensors], *, suffix: str = ".safetensors"
+    folder: Path | str, name: str, decode: Callable[[bytes], Tensors], *, suffix: str = ".safetensors"
 ) -> Tensors:
     """Return what `decode` makes of a checkpoint, a `load` of safetensors for instance, after checking its digest.
 
     Raises:
         CheckpointError: the file or its card is missing or damaged.
     """
-    path = folder / f"{name}{suffix}"
+    path = Path(folder) / f"{name}{suffix}"
     card = checkpoint_card(name, folder=folder)
     try:
         content = path.read_bytes()
@@ -69,7 +75,7 @@ def read_checkpoint(
         raise damaged(path, f"is damaged: {error}") from None
 
 
-def checkpoint_card(name: str, *, folder: Path = CHECKPOINTS) -> dict:
+def checkpoint_card(name: str, *, folder: Path | str = CHECKPOINTS) -> dict:
     """Return what is known of a checkpoint: class, digest, bytes, seed, epochs, versions, accuracies.
 
     Raises:
@@ -78,6 +84,7 @@ def checkpoint_card(name: str, *, folder: Path = CHECKPOINTS) -> dict:
     >>> checkpoint_card("LiteNetMLP")["parameters"]
     203530
     """
+    folder = Path(folder)
     path = folder / f"{name}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +93,10 @@ def checkpoint_card(name: str, *, folder: Path = CHECKPOINTS) -> dict:
     except FileNotFoundError:
         if path.with_suffix(".safetensors").exists():
             raise damaged(path, "is missing") from None
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
+        cards = (p for p in folder.glob("*.json") if any(f.suffix != ".json" for f in folder.glob(f"{p.stem}.*")))
+        known = (
+            ", ".join(sorted(p.stem for p in cards)) or "none; utils.models.save_checkpoint(model, name, folder=...)"
+        )
         raise CheckpointError(f"there is no checkpoint {name!r} in {folder.name}/; there are: {known}") from None
     except OSError as error:
         raise damaged(path, f"cannot be read ({error.strerror})") from None

@@ -31,7 +31,11 @@ FASHION_CLASSES = (
 
 
 class Examples(NamedTuple):
-    """Images of shape (N, channels, height, width), float32, and their labels of shape (N,), int64."""
+    """Images of shape (N, channels, height, width), float32, and their labels of shape (N,), int64.
+
+    Other inputs stand in the place of images: vectors of shape (N, features) or sequences (N, length, features), both
+    float32, or tokens of shape (N, length), int64, for a network that begins with an embedding. Labels count from 0.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor

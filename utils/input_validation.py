@@ -107,6 +107,21 @@ def require_tensor(name: str, value: object) -> "torch.Tensor":
     return value
 
 
+def require_inputs(name: str, value: object) -> "torch.Tensor":
+    """Return `value` if a network may take it: numbers as `require_tensor` wants them, or integers, such as tokens.
+
+    >>> import torch
+    >>> require_inputs("images", torch.zeros(2, 5, dtype=torch.int64)).dtype
+    torch.int64
+    """
+    import torch
+
+    integers = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+    if isinstance(value, torch.Tensor) and value.dtype in integers and value.numel():
+        return value
+    return require_tensor(name, value)
+
+
 def require_module(name: str, value: object) -> "torch.nn.Module":
     """Return `value` if it is a `torch.nn.Module`.
 

@@ -5,6 +5,7 @@ arguments, so that a narrower network of the same form can stand beside a pruned
 """
 
 import contextlib
+import copy
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from utils.checkpoint_files import (
     read_checkpoint,
     write_checkpoint,
 )
-from utils.input_validation import require_int, require_int_pair, require_module
+from utils.input_validation import require_int, require_int_pair, require_module, require_permanent
 
 
 class LiteNetMLP(nn.Module):
@@ -284,6 +285,38 @@ def matrices(module: nn.Module) -> list[str]:
     return []
 
 
+@torch.no_grad()
+def untrained_twin(model: nn.Module) -> nn.Module:
+    """Return a copy with new weights: the control "from scratch", of the same shape and with nothing of the training.
+
+    Each module with `reset_parameters`, or `_reset_parameters` as `nn.MultiheadAttention` has, draws its own anew.
+
+    Args:
+        model: it is not changed; the copy is in the same modes.
+
+    Raises `ValueError`, which names them, if parameters are left that no module draws anew: with their trained values
+    the control would not be one.
+
+    >>> trained = nn.Linear(3, 2)
+    >>> torch.equal(untrained_twin(trained).weight, trained.weight)
+    False
+    """
+    twin = copy.deepcopy(require_permanent("model", model))
+    for parameter in twin.parameters():
+        parameter.fill_(torch.nan)  # what no module draws anew stays so
+    for module in twin.modules():
+        reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+        if reset is not None:
+            reset()
+    left = [name for name, parameter in twin.named_parameters() if parameter.isnan().any()]
+    if left:
+        raise ValueError(
+            f"no module of this {type(model).__name__} draws {', '.join(left)} anew; give the module that owns it a "
+            "method reset_parameters(self), which sets its own parameters as __init__ does"
+        )
+    return twin
+
+
 # --- checkpoints: the files are those of utils.checkpoint_files -------------------------------------------------------
 
 
@@ -301,21 +334,21 @@ def _each_once(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for tensor, name in names.items()}
 
 
-def save_checkpoint(model: nn.Module, name: str, *, folder: Path = CHECKPOINTS, **about: object) -> Path:
+def save_checkpoint(model: nn.Module, name: str, *, folder: Path | str = CHECKPOINTS, **about: object) -> Path:
     """Write `<name>.safetensors` and, beside it, `<name>.json` with its digest and whatever `about` says."""
     content = to_safetensors(model)
     parameters = sum(p.numel() for p in model.parameters())
     return write_checkpoint(folder, name, content, model=type(model).__name__, parameters=parameters, **about)
 
 
-def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path = CHECKPOINTS) -> nn.Module:
+def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path | str = CHECKPOINTS) -> nn.Module:
     """Load a checkpoint into a network, in evaluation mode, after checking its digest, names and shapes.
 
     Args:
         name: the file's name without its ending; those of the course are named after the class, `"LeNet5"`.
         model: the network to fill; by default a new one of the class that the card names, with the card's "arguments"
             if it has any: a narrow network is not of the class's default widths.
-        folder: where the checkpoint lies.
+        folder: where the checkpoint lies: the file and its card, which `save_checkpoint` writes together.
 
     Raises:
         CheckpointError: missing, damaged, or of another shape than `model`.
@@ -323,7 +356,7 @@ def load_checkpoint(name: str, *, model: nn.Module | None = None, folder: Path =
     >>> load_checkpoint("LiteNetMLP").training
     False
     """
-    path = folder / f"{name}.safetensors"
+    path = Path(folder) / f"{name}.safetensors"
     card = checkpoint_card(name, folder=folder)
     tensors = read_checkpoint(folder, name, load_tensors)
     if model is None:

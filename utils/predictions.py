@@ -32,6 +32,8 @@ class Prediction:
 def predict(question: str, guess: float | None, *, unit: str = "") -> Prediction:
     """Write down a guess before the measurement; `compare` of what is returned shows both.
 
+    It is kept at once, with None for what was measured, and so it is in the report even if the notebook stops.
+
     Args:
         question: what will be measured.
         guess: a number in the given unit ("%" means per cent: 90), or None for no guess.
@@ -49,16 +51,23 @@ def predict(question: str, guess: float | None, *, unit: str = "") -> Prediction
         print(f"? {question}  [to guess, write a number{in_unit} in place of None and run this cell again]")
     else:
         print(f"? {question}  [your guess {_guessed(guess, unit)}]")
-    return Prediction(question, None if guess is None else float(guess), unit)
+    guess = None if guess is None else float(guess)
+    row = {"kind": "prediction", "question": question, "guess": guess, "measured": None}  # yet
+    keep(row | {"unit": unit}, ("kind", "question"))
+    return Prediction(question, guess, unit)
 
 
 def off_by(row: Mapping) -> str:
     """Say how far a prediction was off: by a factor, or by a difference where a factor says nothing.
 
+    Of what was never measured, since the notebook stopped before, it says that.
+
     >>> off_by({"guess": 50.0, "measured": 98.7, "unit": "%"})
     'off by 48.7 points'
     """
     guess, measured, unit = row["guess"], row["measured"], row.get("unit", "")
+    if measured is None:
+        return "not measured"
     if unit in ("%", "points") or not (guess > 0 and measured > 0):
         return f"off by {abs(guess - measured):.3g}{' points' if unit in ('%', 'points') else ''}"
     return f"off by a factor of {max(guess / measured, measured / guess):.3g}"

@@ -6,7 +6,7 @@ form `channel_groups` finds what belongs together, `narrow_network` removes it, 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -319,12 +319,15 @@ class ChannelGroup:
         norms: names of batch norms and depthwise convolutions on their way.
         readers: names of the layers that lose inputs with them.
         channels: how many there are.
+        partly: names of layers that make only some of the channels, or others beside them, as where a sum follows a
+            concatenation. They lose outputs, too, but are not scored: their outputs have other numbers.
     """
 
     layers: tuple[str, ...]
     norms: tuple[str, ...]
     readers: tuple[str, ...]
     channels: int
+    partly: tuple[str, ...] = ()
 
 
 def channel_groups(model: nn.Module, example: torch.Tensor) -> dict[str, ChannelGroup]:
@@ -341,9 +344,19 @@ def channel_groups(model: nn.Module, example: torch.Tensor) -> dict[str, Channel
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
     >>> channel_groups(net, torch.zeros(1, 1, 4, 4))
-    {'0': ChannelGroup(layers=('0',), norms=('1',), readers=('4',), channels=4)}
+    {'0': ChannelGroup(layers=('0',), norms=('1',), readers=('4',), channels=4, partly=())}
     """
     return {name: group for name, group, reason in _all_groups(_dependency_graph(model, example)) if not reason}
+
+
+def left_out(model: nn.Module, example: torch.Tensor) -> dict[str, str]:
+    """Return why each group that `channel_groups` leaves out cannot be removed, by the name of its first layer.
+
+    >>> grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
+    >>> left_out(grouped, torch.zeros(1, 1, 1, 1))["3"]
+    "they are the network's answers"
+    """
+    return {name: reason for name, _, reason in _all_groups(_dependency_graph(model, example)) if reason}
 
 
 def channels_by_score(
@@ -407,7 +420,9 @@ def narrow_network(model: nn.Module, example: torch.Tensor, kept: Mapping[str, t
             received = small(example)
         except Exception as error:  # it is the network's own code that runs
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{_cannot(model)}: does its forward pass have a width in its code? {reason}") from error
+            raise ValueError(
+                f"{_cannot(model)}: does its forward pass have a width in its code, as in a reshape? {reason}"
+            ) from error
     tolerance = 1e-4 * max(1.0, wanted.abs().max().item())
     if received.shape != wanted.shape or (received - wanted).abs().max() > tolerance:
         raise ValueError(f"{_cannot(model)}: without these channels it answers otherwise than with them at zero")
@@ -478,24 +493,45 @@ def _all_groups(graph: "torch_pruning.DependencyGraph") -> Iterator[tuple[str, C
     for name, layer in graph.model.named_modules():
         if not _makes_channels(layer) or name in seen or layer not in graph.module2node:
             continue
-        layers, norms, readers = {name: None}, {}, {}  # as ordered sets
+        layers, norms, readers = {name: {}}, {}, {}  # as ordered sets
         channels = len(layer.weight)
-        reason = ""
-        for dependency, _ in _group_of(graph, name, range(channels)):
-            target = dependency.target.module
-            reason = reason or _why_not(dependency)
+        reason, read, fits = "", set(), True
+        for item in _group_of(graph, name, range(channels)):
+            target = item.dep.target.module
+            reason = reason or _why_not(item.dep)
             if target in names:
-                which = readers if _reads(dependency) else layers if _makes_channels(target) else norms
-                which[names[target]] = None
+                which = readers if _reads(item.dep) else layers if _makes_channels(target) else norms
+                pairs = which.setdefault(names[target], {})
+                pairs |= dict.fromkeys(zip(item.idxs, item.root_idxs, strict=True))
+                read |= set(item.root_idxs) if which is readers else set()
+                if which is not norms and max(item.idxs, default=-1) >= target.weight.shape[int(which is readers)]:
+                    fits = False
         seen |= layers.keys()
-        in_order = tuple(each for each in names.values() if each in layers)
-        yield in_order[0], ChannelGroup(in_order, tuple(norms), tuple(readers), channels), reason
+        fits &= all(channel is not None for pairs in layers.values() for _, channel in pairs)
+        if not reason and not (fits and read >= set(range(channels))):
+            inputs = [f"{each!r} reads {graph.model.get_submodule(each).weight.shape[1]}" for each in readers]
+            reason = (
+                f"{name!r} makes {channels}, and {' and '.join(inputs) or 'no layer reads them'}; "
+                "does a reshape, split or slice take them apart on the way, as in attention?"
+            )
+        whole = {each for each, pairs in layers.items() if _one_to_one(graph, each, pairs, channels)}
+        in_order = tuple(each for each in names.values() if each in whole)
+        partly = tuple(each for each in names.values() if each in layers and each not in whole)
+        first = next(each for each in names.values() if each in layers) if not partly else name
+        yield first, ChannelGroup(in_order, tuple(norms), tuple(readers), channels, partly), reason
+
+
+def _one_to_one(
+    graph: "torch_pruning.DependencyGraph", layer: str, pairs: Iterable[tuple[int, int]], channels: int
+) -> bool:
+    """Tell whether a layer's outputs are a group's channels, one for one and by the same numbers."""
+    return len(graph.model.get_submodule(layer).weight) == channels and set(pairs) == {(i, i) for i in range(channels)}
 
 
 def _removed(graph: "torch_pruning.DependencyGraph", kept: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
     """Check what is to be kept and return what goes, by name of a group."""
     groups = {name: (group, reason) for name, group, reason in _all_groups(graph)}
-    first = {layer: name for name, (group, _) in groups.items() for layer in group.layers}
+    first = {layer: name for name, (group, _) in groups.items() for layer in (*group.partly, *group.layers)}
     gone = {}
     for name, indices in kept.items():
         if name not in groups:

@@ -16,12 +16,12 @@ from utils.datasets import Examples, require_examples
 from utils.environment import progress_wanted
 from utils.input_validation import (
     require_fraction,
+    require_inputs,
     require_int,
     require_module,
     require_number,
     require_positive,
     require_seed,
-    require_tensor,
 )
 from utils.models import evaluating
 
@@ -297,10 +297,11 @@ def _batches(
 def evaluate(model: nn.Module, split: Examples, *, batch_size: int = 1000) -> Evaluation:
     """Compute accuracy and mean cross-entropy in evaluation mode; each module gets its own mode back.
 
-    Raises `ValueError` if there are no examples, or NaN in them.
+    Raises `ValueError` if there are no examples, or NaN in them, or if a label has no output.
     """
     labels = _require_some("split", split).labels
     outputs = logits(model, split.images, batch_size=batch_size)
+    _require_outputs_for("split", labels, outputs)
     labels = labels.to(outputs.device)
     correct = int((outputs.argmax(dim=1) == labels).sum())
     return Evaluation(correct / len(labels), F.cross_entropy(outputs, labels).item(), correct, len(labels))
@@ -310,13 +311,52 @@ def evaluate(model: nn.Module, split: Examples, *, batch_size: int = 1000) -> Ev
 def logits(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) -> torch.Tensor:
     """Return the model's outputs for all images, computed batch by batch in evaluation mode; shape (N, classes).
 
-    Raises `TypeError` or `ValueError` if `model` is no network, or `images` is empty, not floating-point or holds NaN.
+    Raises `TypeError` or `ValueError` if `model` is no network, if `images` is empty, no numbers or holds NaN, or if
+    their dtype or shape is not what the network takes.
     """
     device = _device(require_module("model", model))
-    require_tensor("images", images)
+    require_inputs("images", images)
     require_int("batch_size", batch_size, minimum=1)
     with evaluating(model):
-        return torch.cat([model(batch.to(device)) for batch in images.split(batch_size)])
+        return torch.cat([_answers(model, batch.to(device)) for batch in images.split(batch_size)])
+
+
+def require_fitting(name: str, model: nn.Module, split: Examples) -> Examples:
+    """Return `split` if the network takes its first examples and has an output for each of its labels.
+
+    Raises `TypeError` or `ValueError`, which says what to write instead.
+
+    >>> require_fitting("train", nn.Flatten(), Examples(torch.zeros(3, 1, 2, 2), torch.tensor([0, 1, 3]))).labels
+    tensor([0, 1, 3])
+    """
+    _require_some(name, split)
+    _require_outputs_for(name, split.labels, logits(model, split.images[:2]))
+    return split
+
+
+def _answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return what the network answers; an error of its own is explained where dtype or shape is the likely cause."""
+    problem: Exception | None = None
+    try:
+        outputs = model(images)
+        if not isinstance(outputs, torch.Tensor) or (outputs.ndim > 0 and len(outputs) == len(images)):
+            return outputs
+    except Exception as error:  # it is the network's own code that runs
+        problem = error
+    wanted = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    if images.dtype != wanted and not (problem is None or isinstance(problem, IndexError)):
+        raise TypeError(
+            f"images are {images.dtype}, and the weights of the network {wanted}: write images.to({wanted}); "
+            f"only an embedding takes integers, and it takes them as int64 ({problem})"
+        ) from problem
+    if images.ndim == 3:
+        raise ValueError(
+            f"the network does not take examples of shape {tuple(images.shape[1:])}; if they are gray images, they "
+            "need a channel: images.unsqueeze(1), of shape (N, 1, height, width)"
+        ) from problem
+    if problem is not None:
+        raise problem
+    return outputs
 
 
 # --- shifts and the learning rate -------------------------------------------------------------------------------------
@@ -419,5 +459,20 @@ def _require_some(name: str, split: Examples) -> Examples:
     if len(require_examples(name, split).labels) == 0 or len(split.labels) != len(split.images):
         counts = f"{len(split.images)} images and {len(split.labels)} labels"
         raise ValueError(f"a split needs as many images as labels, one or more; {name} has {counts}")
-    require_tensor(f"{name}.images", split.images)
+    require_inputs(f"{name}.images", split.images)
+    labels = split.labels
+    if not (labels.dtype == torch.int64 or (labels.is_floating_point() and labels.ndim > 1)):  # or a teacher's answers
+        raise TypeError(f"{name}.labels must be int64, got {labels.dtype}; convert them with .long()")
     return split
+
+
+def _require_outputs_for(name: str, labels: torch.Tensor, outputs: torch.Tensor) -> None:
+    if labels.is_floating_point() or outputs.ndim < 2:
+        return
+    low, high, count = int(labels.min()), int(labels.max()), outputs.shape[1]
+    if low < 0 or high >= count:
+        remedy = "subtract the lowest: labels - labels.min()" if high - low < count else "give it an output for each"
+        raise ValueError(
+            f"{name}.labels go from {low} to {high}, and the network has {count} outputs, for labels 0 to {count - 1}; "
+            f"{remedy}"
+        )

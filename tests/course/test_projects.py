@@ -13,6 +13,7 @@ from utils.course import projects
 from utils.course.project_report import report_page, write_project_report
 from utils.course.projects import ProjectError, find_project, start_project
 from utils.files import RESULTS_VARIABLE, ROOT, results_folder
+from utils.predictions import predict
 
 
 def cell(kind, source, *tags):
@@ -161,6 +162,20 @@ def a_run(folder, monkeypatch):
     claims.claim("narrowing beats chance & luck", True, unit="%", error=0.085, control_error=0.2)
     claims.claim("it is smaller", True, ratio=1.8)
     claims.claim_about_this_machine("it is faster", {"ratio": 0.5}, lambda values: values["ratio"] > 1)
+
+
+def test_a_project_that_stopped_keeps_its_guesses_and_says_so_in_one_line(template, results, monkeypatch, capsys):
+    folder = start_project("stopped").parent
+    monkeypatch.chdir(folder)
+    claims.begin("22_stopped")
+    predict("how many times smaller?", 4, unit="x")
+    assert main(["report", "--project", str(folder)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("The notebook did not run to its end: 1 of its questions are not measured, and there is no")
+    page = (folder / "build" / "report.html").read_text(encoding="utf-8")
+    assert "4x" in page
+    assert "not measured" in page
+    assert "Nothing was predicted" not in page
 
 
 class Wellformed(HTMLParser):

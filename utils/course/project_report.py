@@ -45,7 +45,7 @@ def write_project_report(project: str | Path) -> Path:
     `utils.claims.ResultsError` if its results are damaged.
     """
     folder, card = find_project(project)
-    rows = [row for row in read_results(folder / "build" / "results") if row["notebook"] == card["notebook"]]
+    rows = _rows(folder, card)
     if not rows:
         raise ProjectError(
             f"{card['name']} was never run, or claimed and recorded nothing: run all cells of {card['name']}.ipynb in "
@@ -62,6 +62,23 @@ def write_project_report(project: str | Path) -> Path:
     return path
 
 
+def what_is_missing(project: str | Path) -> str:
+    """Return a line that says that a project's notebook did not run to its end, or an empty one if it did."""
+    return _unfinished(_rows(*find_project(project)))
+
+
+def _rows(folder: Path, card: Mapping[str, str]) -> list[dict]:
+    return [row for row in read_results(folder / "build" / "results") if row["notebook"] == card["notebook"]]
+
+
+def _unfinished(rows: Sequence[Row]) -> str:
+    waiting = sum(row["kind"] == "prediction" and row["measured"] is None for row in rows)
+    ways = [f"{waiting} of its questions are not measured"] if waiting else []
+    if from_records(rows)[0] is None:
+        ways.append(f"there is no record {DENSE!r} with a budget")
+    return f"The notebook did not run to its end: {', and '.join(ways)}." if ways else ""
+
+
 def report_page(name: str, rows: Sequence[Row]) -> str:
     """Return the page about a project's rows as HTML.
 
@@ -71,7 +88,8 @@ def report_page(name: str, rows: Sequence[Row]) -> str:
     (True, False)
     """
     budget, candidates = from_records(rows)
-    parts = [f"<h1>{_text(name)}</h1>", _decision(budget, candidates)]
+    unfinished = _unfinished(rows)
+    parts = [f"<h1>{_text(name)}</h1>", _missing(unfinished) if unfinished else "", _decision(budget, candidates)]
     parts += [_chart(candidates, budget, by) for by in ("bytes", "latency_s")]
     parts += [_candidates_table(rows, candidates, budget), _claims_table(rows), _predictions_table(rows)]
     stamp = f"class            {machine_class()}\n{environment_stamp()}"
@@ -277,10 +295,10 @@ def _predictions_table(rows: Sequence[Row]) -> str:
 
 def _guess(row: Row, name: str) -> str:
     if row[name] is None:
-        return '<span class="missing">no guess</span>'
+        return f'<span class="missing">{"no guess" if name == "guess" else "not measured"}</span>'
     unit = row.get("unit", "")
     return _text(f"{row[name]:.4g} %" if unit == "%" else format_measured(row[name], unit))
 
 
 def _off(row: Row) -> str:
-    return "" if row["guess"] is None else _text(off_by(row))
+    return "" if row["guess"] is None or row["measured"] is None else _text(off_by(row))

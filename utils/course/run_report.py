@@ -69,8 +69,9 @@ def _differences(claims: list[dict]) -> str:
 
 
 def _predictions(rows: list[dict]) -> str:
-    guessed = [row for row in rows if row["guess"] is not None]
-    if not guessed:
+    guessed = [row for row in rows if row["guess"] is not None and row["measured"] is not None]
+    waiting = sum(row["guess"] is not None and row["measured"] is None for row in rows)
+    if not guessed and not waiting:
         return f"No guess was written down ({len(rows)} questions were asked)."
     by_factor = [off for off in (off_by(row) for row in guessed) if "factor" in off]
     factors = [float(off.rsplit(" ", 1)[1]) for off in by_factor]
@@ -80,7 +81,8 @@ def _predictions(rows: list[dict]) -> str:
         f"{row['unit']}: {off_by(row)}"
         for row in guessed
     ]
-    return "\n".join([f"{len(guessed)} guesses for {len(rows)} questions.{median}", "", *lines])
+    left = f" {waiting} more were not measured: the notebook stopped before." if waiting else ""
+    return "\n".join([f"{len(guessed)} guesses for {len(rows)} questions.{median}{left}", "", *lines])
 
 
 def _measured(row: dict) -> str:

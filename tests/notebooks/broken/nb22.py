@@ -18,7 +18,7 @@ IN_NOTEBOOK = [
         "the narrow network answers as the silenced one",
     ),
     # new weights that are the old ones
-    ("module.reset_parameters()", "pass", "in this example inherited channels"),
+    ("untrained_twin(narrowed)", "copy.deepcopy(narrowed)", "in this example inherited channels"),
     # the control is cut as well
     (
         '"dense, trained on": copy.deepcopy(dense)',
