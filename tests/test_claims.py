@@ -225,6 +225,11 @@ def test_a_further_claim_about_what_was_measured_is_judged_once(file):
     assert [row["holds"] for row in lines(file)] == [True, True, False]
 
 
+def test_the_condition_sees_what_was_measured_and_not_how_often(capsys):
+    claim_about_this_machine("all are large", {"ratio": 1.5, "other": 2.0}, lambda m: min(m.values()) > 1.2)
+    assert capsys.readouterr().out == "⏱ ✓ all are large  [ratio 1.5, other 2]\n"
+
+
 @pytest.mark.parametrize(("tries", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_tries_is_a_positive_integer(tries, error):
     with pytest.raises(error, match="tries must be"):
