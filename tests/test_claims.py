@@ -227,7 +227,7 @@ def test_a_further_claim_about_what_was_measured_is_judged_once(file):
 
 def test_the_condition_sees_what_was_measured_and_not_how_often(capsys):
     claim_about_this_machine("all are large", {"ratio": 1.5, "other": 2.0}, lambda m: min(m.values()) > 1.2)
-    assert capsys.readouterr().out == "⏱ ✓ all are large  [ratio 1.5, other 2]\n"
+    assert capsys.readouterr().out == "⏱ ✓ all are large  [ratio 1.5x, other 2]\n"
 
 
 @pytest.mark.parametrize(("tries", "error"), [(0, ValueError), (1.5, TypeError)])
