@@ -33,7 +33,7 @@ IN_NOTEBOOK = [
     (
         "others = [each for each in range(5) if each != head]",
         "others = [each for each in range(5) if each == head]",
-        "the head that costs most costs over ten times",
+        "the head that costs most costs over twice",
     ),
     # no distillation: no step at all
     ("fit_text(student, text.train, recipe, loss=distillation_loss(network))", "pass", "20 steps of distillation"),
@@ -63,7 +63,7 @@ IN_LIBRARY = [
         "utils.transformer_pruning",
         "attention.output = narrow_linear(attention.output, inputs=places)",
         "attention.output = narrow_linear(attention.output, inputs=places.flip(0))",
-        "the head that costs most costs over ten times",
+        "the head that costs most costs over twice",
     ),
     # another block's branch goes
     (
