@@ -1,0 +1,217 @@
+"""The experiment of notebook 20: six ways to teach the shipped transformer another style, at equal steps.
+
+`python -m utils experiments 20_adapters` writes `data/experiments/20_adapters.jsonl`, a row for each training.
+Interrupted, the same command goes on from there. All learn from the same windows of the same text, Shakespeare's first
+100,000 characters as prose. The rate of each way is chosen on validation with a seed of its own; the other five
+seeds draw the windows and the adapters' first values. Two ways with one seed are a pair: they read the same windows.
+"""
+
+import copy
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from utils import adapters, language_models, nf4_linear, restyling, transformer, weight_only
+from utils.adapters import LowRankAdapter, RandomSubspace, adapted, trained_parameters, training_only
+from utils.characters import load_shakespeare
+from utils.environment import library_versions
+from utils.experiment_files import EXPERIMENTS, digest_of, read_experiment, write_experiment
+from utils.language_models import TextRecipe, evaluate_text, fit_text
+from utils.nf4_linear import in_nf4
+from utils.transformer import LANGUAGE, Transformer, load_transformer
+from utils.weight_only import linear_layers
+
+NAME = "20_adapters"
+
+MINUTES = 20
+
+CHECKPOINT = "Shakespeare-transformer"
+
+LEARNED = 100_000
+"""Characters of the original whose prose is learned from."""
+
+JUDGED = 12_800
+"""Characters of a part that is judged, from its middle."""
+
+STEPS, SHORT = 100, 30
+"""Of each training; and of those that the notebook repeats."""
+
+RANK, SCALE = 3, 4.0
+"""Of the adapters: 45,795 trained numbers, 2.99 % of the network's."""
+
+SEEDS, CHOOSING_SEED = range(5), 10
+
+RANKS = (1, 3, 8, 16)
+
+CUT = (1, 3, 8, 16, 32, 64)
+"""Ranks to which the change of full fine-tuning is cut."""
+
+
+@functools.cache
+def network() -> Transformer:
+    """Return the network that all start from."""
+    return load_transformer(CHECKPOINT)
+
+
+@functools.cache
+def part(name: str, style: str = "prose") -> torch.Tensor:
+    """Return a part of the text in a style, as numbers: "train", "validation" or "test"; `style` "" is the original.
+
+    Of the parts to judge by it is the middle, 12,801 characters.
+    """
+    text = load_shakespeare()
+    whole = getattr(text, name)
+    if name == "train":
+        whole = whole[:LEARNED]
+    if style:
+        whole = text.vocabulary.encode(getattr(restyling, style)(text.vocabulary.decode(whole)))
+    start = (len(whole) - JUDGED) // 2
+    return whole if name == "train" else whole[start : start + JUDGED + 1]
+
+
+# --- ways to train ----------------------------------------------------------------------------------------------------
+
+
+def full() -> nn.Module:
+    """Return a copy of the network, all of it trained."""
+    return copy.deepcopy(network())
+
+
+def low_rank(rank: int = RANK, *, base: nn.Module | None = None) -> nn.Module:
+    """Return the network, or another base, with an adapter beside each linear layer; the global generator draws."""
+    return adapted(base or network(), lambda layer: LowRankAdapter(layer, rank=rank, scale=SCALE))
+
+
+def subspace() -> nn.Module:
+    """Return the network with a random subspace in each layer that has at most as many numbers as an adapter."""
+    return adapted(network(), lambda layer: RandomSubspace(layer, size=int((RANK * sum(layer.weight.shape)) ** 0.5)))
+
+
+WAYS: dict[str, Callable[[], nn.Module]] = {
+    "full": full,
+    "LoRA": low_rank,
+    "QLoRA": lambda: low_rank(base=in_nf4(network())),
+    "random subspace": subspace,
+    "head only": lambda: training_only(network(), lambda name: name.startswith("head")),
+    "norms only": lambda: training_only(network(), lambda name: "norm" in name),
+}
+"""By name; the last three are controls of the second."""
+
+TRIED: dict[str, tuple[float, ...]] = {
+    "full": (5e-4, 1e-3, 2e-3),
+    "LoRA": (5e-3, 1e-2, 2e-2),
+    "random subspace": (1e-2, 3e-2, 1e-1),
+    "head only": (3e-3, 1e-2, 3e-2),
+    "norms only": (1e-2, 3e-2, 1e-1),
+}
+"""Highest learning rates that are tried on validation; QLoRA takes that of LoRA."""
+
+
+def trained(way: str, rate: float, seed: int, *, steps: int = STEPS, rank: int = RANK) -> nn.Module:
+    """Return a trained network of a way; the seed draws its adapters and the windows."""
+    torch.manual_seed(seed)
+    model = low_rank(rank) if way == "LoRA" else WAYS[way]()
+    recipe = TextRecipe(
+        steps=steps, batch_size=8, context=128, learning_rate=rate, weight_decay=0.0, warm_up=0.1, seed=seed,
+        bfloat16=True,
+    )  # fmt: skip
+    fit_text(model, part("train"), recipe, every=steps)
+    return model
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def judged(model: nn.Module, name: str, style: str = "prose") -> float:
+    """Return the nats a character on a part, in windows side by side."""
+    return round(evaluate_text(model, part(name, style), stride=256).nats, 5)
+
+
+def chosen_rates(rows: list[dict]) -> dict[str, float]:
+    """Return the rate of each way with the lowest nats on validation among those that were tried."""
+    tried = [row for row in rows if row["part"] == "rates"]
+    best = {way: min((r for r in tried if r["way"] == way), key=lambda row: row["nats"])["rate"] for way in TRIED}
+    return best | {"QLoRA": best["LoRA"]}
+
+
+def conditions(rows: list[dict]) -> Iterator[dict]:
+    """Yield what is trained, in order; what follows the rates needs their rows."""
+    for way, rates in TRIED.items():
+        for rate in rates:
+            yield {"part": "rates", "way": way, "rank": RANK, "rate": rate, "steps": STEPS, "seed": CHOOSING_SEED}
+    best = chosen_rates(rows)
+    for seed in SEEDS:
+        for way in WAYS:
+            yield {"part": "ways", "way": way, "rank": RANK, "rate": best[way], "steps": STEPS, "seed": seed}
+        for way in ("full", "LoRA"):
+            yield {"part": "short", "way": way, "rank": RANK, "rate": best[way], "steps": SHORT, "seed": seed}
+    for seed in SEEDS[:2]:
+        for rank in RANKS:
+            if rank != RANK:
+                yield {"part": "ranks", "way": "LoRA", "rank": rank, "rate": best["LoRA"], "steps": STEPS, "seed": seed}
+
+
+def measured(wanted: dict) -> dict:
+    """Train what a row is about and return the row: trained numbers, nats on validation, and what is forgotten."""
+    model = trained(wanted["way"], wanted["rate"], wanted["seed"], steps=wanted["steps"], rank=wanted["rank"])
+    row = {**wanted, "trained": trained_parameters(model), "nats": judged(model, "validation")}
+    if wanted["part"] == "ways":
+        row |= {"original": judged(model, "validation", ""), "test": judged(model, "test")}
+        if wanted["way"] == "full" and wanted["seed"] < 2:
+            row["cut"] = {str(rank): cut(model, rank, wanted["seed"]) for rank in CUT}
+    return row
+
+
+@torch.no_grad()
+def cut(model: nn.Module, rank: int, seed: int) -> dict[str, float]:
+    """Cut the change of each matrix to a rank; return its mean share of the energy, and the nats that it gives.
+
+    "random" is the control: the change's rows, projected onto as many random directions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    nearest, drawn = copy.deepcopy(model), copy.deepcopy(model)
+    shares = []
+    for name, layer in linear_layers(network()).items():
+        change = model.get_submodule(name).weight - layer.weight
+        shares.append(adapters.energy(change)[min(rank, min(change.shape))].item())
+        nearest.get_submodule(name).weight.copy_(layer.weight + adapters.truncated(change, rank))
+        directions, _ = torch.linalg.qr(torch.randn(change.shape[1], rank, generator=generator))
+        drawn.get_submodule(name).weight.copy_(layer.weight + change @ directions @ directions.T)
+    return {
+        "energy": round(sum(shares) / len(shares), 4),
+        "nats": judged(nearest, "validation"),
+        "random": judged(drawn, "validation"),
+    }
+
+
+def digest() -> str:
+    """Return a digest of what the rows depend on: this module, the adapters, the styles, the shipped network."""
+    code = (
+        sys.modules[__name__], adapters.LowRankAdapter, adapters.RandomSubspace, adapters.adapted, adapters.energy,
+        adapters.truncated, adapters.training_only, nf4_linear.NF4Linear, nf4_linear.pack_scales, weight_only.nf4,
+        restyling.prose, restyling.modern, transformer.Transformer, transformer.Block, transformer.Attention,
+        transformer.FeedForward, language_models.evaluate_text, language_models.strided_windows,
+    )  # fmt: skip
+    return digest_of(code, [LANGUAGE / f"{CHECKPOINT}.safetensors"])
+
+
+def run() -> str:
+    """Train what the table lacks, write it after each row, and return a line that says how much it holds."""
+    about = {"digest": digest(), "versions": library_versions(), "minutes": 0.0}
+    rows: list[dict] = []
+    if (EXPERIMENTS / f"{NAME}.jsonl").exists():
+        before, found = read_experiment(NAME)
+        if (before["digest"], before["versions"]) == (about["digest"], about["versions"]):
+            about, rows = before, found
+    for wanted in conditions(rows):
+        if any(wanted.items() <= row.items() for row in rows):
+            continue
+        began = time.process_time()
+        rows.append(measured(wanted))
+        about["minutes"] = round(about["minutes"] + (time.process_time() - began) / 60, 3)
+        write_experiment(NAME, about, rows)
+    return f"{NAME}: {len(rows)} trainings, {about['minutes']:.1f} minutes"
