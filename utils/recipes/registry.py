@@ -30,7 +30,6 @@ from utils.recipes import (
     experiment_16_supernet,
     experiment_18_frontier,
     experiment_20_adapters,
-    experiment_20_distilled,
     fashion,
     four_epochs,
     gradually_pruned,
@@ -97,7 +96,6 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_16_distillation,
         experiment_18_frontier,
         experiment_20_adapters,
-        experiment_20_distilled,
     )
 }
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
