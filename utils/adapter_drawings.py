@@ -25,7 +25,7 @@ def adapter(rows: int, columns: int, rank: int) -> Figure:
     axis.text(16.7, 8.5, f"{rank} numbers", ha="center", va="center")
     arrow(axis, (18.6, 3.0), (24.9, 5.4))
     arrow(axis, (20.6, 8.6), (24.9, 6.2))
-    axis.text(22.7, 6.7, "times s", ha="center", va="center")
+    axis.text(22.0, 6.5, "times s", ha="center", va="center")
     arrow(axis, (26.7, 5.7), (27.9, 5.7))
     return figure
 
