@@ -70,7 +70,7 @@ def export_step(model: Transformer, path: str | Path) -> Path:
 
 
 def export_int4_step(rounded: WeightOnly, path: str | Path, *, accuracy_level: int = INT8_INPUTS) -> Path:
-    """Write the decoding step of a transformer whose matrices are multiplied in 4 bits; see `export_int4_transformer`."""
+    """Write the step of a transformer whose matrices have 4 bits; see `int4_products.export_int4_transformer`."""
     return export_step(with_int4_products(rounded, accuracy_level), path)
 
 

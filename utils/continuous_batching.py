@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from utils.input_validation import require_int
 from utils.language_models import next_probabilities
-from utils.transformer import Transformer, rotate, rotations
+from utils.transformer import Transformer, rotations
 
 
 class SlotCache:
@@ -147,13 +147,17 @@ class TextBatcher:
         self.computed = 0
         """Rows of all steps: characters that were computed in decoding, wanted or not."""
 
-    def add(self, request: Request) -> None:
-        """Let a request wait; raise a `ValueError` if its text would not fit a slot."""
+    def require_fit(self, request: Request) -> None:
+        """Raise a `ValueError` if a request's text does not fit a slot."""
         if not len(request.prompt) or len(request.prompt) + request.count > self.cache.capacity:
             raise ValueError(
                 f"a prompt must have a character and fit {self.cache.capacity} with what is written, got "
                 f"{len(request.prompt)} and {request.count}"
             )
+
+    def add(self, request: Request) -> None:
+        """Let a request wait."""
+        self.require_fit(request)
         self.waiting.append(request)
 
     def cancel(self, request: Request) -> None:

@@ -75,7 +75,12 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
 
 
 def export_fixed(
-    model: nn.Module, example: tuple[torch.Tensor, ...], path: str | Path, *, inputs: Sequence[str], outputs: Sequence[str]
+    model: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: str | Path,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
 ) -> Path:
     """Write a network with several inputs or outputs to one ONNX file, for the shapes of the example alone.
 
