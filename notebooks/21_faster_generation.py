@@ -199,8 +199,8 @@ def time_lengths():
         calls["again", n] = partial(network, text.validation[None, : n + 1])
         calls["kept", n] = partial(read_more, ready_cache(n))
     with torch.inference_mode():
-        for (name, n), timing in timing.compare(calls, repeats=3).items():
-            {"again": again, "kept": kept}[name][n] = timing.median
+        for (name, n), timed in timing.compare(calls, repeats=3).items():
+            {"again": again, "kept": kept}[name][n] = timed.median
 
 
 # %%
@@ -275,8 +275,8 @@ def measure_passes():
         calls["texts", n] = partial(read_more, ready_cache(128, n))
         calls["of one text", n] = partial(read_more, ready_cache(128), n)
     found = timing.compare(calls, repeats=REPEATS)
-    for (kind, n), timing in found.items():
-        pass_cost[kind][n] = timing.median / found[kind, 1].median
+    for (kind, n), timed in found.items():
+        pass_cost[kind][n] = timed.median / found[kind, 1].median
     return {
         f"{kind.replace(' ', '_')}_{n}": pass_cost[kind][n]
         for kind, n in calls
