@@ -121,6 +121,7 @@ class ReadAhead:
         self.cache = KeyValueCache(model)
         self.read: list[int] = []
 
+    @torch.no_grad()
     def logits(self, text: list[int]) -> torch.Tensor:
         """Return the logits behind each character that it had not read yet, at least the last; shape (new, characters).
 

@@ -7,11 +7,10 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-import torch
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
@@ -19,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from utils.batching_server import CLIENT_GONE, QueueFullError, read_body, serving_application
-from utils.characters import Text, Vocabulary
+from utils.characters import Vocabulary
 from utils.continuous_batching import Request, TextBatcher
 from utils.input_validation import require_int
 from utils.load_generator import Asked, ask
@@ -190,21 +189,16 @@ def streaming(streamer: Streamer, vocabulary: Vocabulary) -> AbstractContextMana
     return serving_application(application(streamer, vocabulary))
 
 
-def under_load(
-    streamer: Streamer, text: Text, prompts: torch.Tensor, count: int, *, rate: float, seconds: float, seed: int
-) -> Asked:
-    """Serve, and ask from another process at random times that are fixed beforehand; see `load_generator.ask`.
+def ask_for_texts(url: str, prompts: Sequence[str], count: int, requests: int, *, rate: float, seed: int) -> Asked:
+    """Ask a streaming server from another process at random times fixed beforehand; see `load_generator.ask`.
 
     Args:
-        streamer: serves once.
-        text: its vocabulary turns prompts into characters.
-        prompts: shape (N, T); request i sends number i, from the start again when they run out.
+        url: of the server.
+        prompts: request i sends number i, from the start again when they run out.
         count: characters that each request asks for.
+        requests: how many.
         rate: requests a second, on average.
-        seconds: for so long; at least eight requests.
         seed: of the times.
     """
-    bodies = [json.dumps({"prompt": text.vocabulary.decode(each), "count": count}).encode() for each in prompts]
-    arrivals = poisson_arrivals(rate, max(8, int(rate * seconds)), seed=seed)
-    with streaming(streamer, text.vocabulary) as url:
-        return ask(url, bodies, arrivals, patience=60.0)
+    bodies = [json.dumps({"prompt": prompt, "count": count}).encode() for prompt in prompts]
+    return ask(url, bodies, poisson_arrivals(rate, requests, seed=seed), patience=120.0)

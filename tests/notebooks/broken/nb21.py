@@ -21,7 +21,7 @@ IN_NOTEBOOK = [
     (
         "return speculation.judge(*given)._replace(following=p[0])",
         "return speculation.judge(*given)",
-        "in 4,000 draws a chi-squared test",
+        "in 2,000 draws a chi-squared test",
     ),
     # p and q of neighbouring places
     ("own = network(texts)[:, 15:-1]", "own = network(texts)[:, 14:-2]", "the share that is accepted"),
@@ -76,7 +76,7 @@ IN_LIBRARY = [
         "utils.speculative_decoding",
         "if drawn * q[place, character] >= p[place, character]:",
         "if drawn * q[place, character] >= 2 * p[place, character]:",
-        "in 4,000 draws a chi-squared test",
+        "in 2,000 draws a chi-squared test",
     ),
     # what was refused is drawn from p
     (
