@@ -99,3 +99,10 @@ def test_what_does_not_fit_is_refused(model):
         batcher.add(Request(torch.zeros(0, dtype=torch.int64), 9))
     with pytest.raises(ValueError, match="count"):
         Request(torch.zeros(1, dtype=torch.int64), 0)
+
+
+def test_a_complete_text_does_not_grow_out_of_its_slot_while_its_batch_goes_on(model):
+    some = [Request(torch.arange(9), 2), Request(torch.tensor([1]), 47)]
+    write_all(TextBatcher(model, slots=2, continuous=False), some)
+    alone = generate(model, some[1].prompt[None], 47, temperature=0)[0, 1:]
+    assert some[1].written == alone.tolist()

@@ -97,12 +97,18 @@ def test_too_many_are_refused_with_when_to_come_back(model):
 
 def test_over_http_a_refusal_is_a_503_with_a_header(model):
     batcher = Gated(model, slots=1)
-    with streaming(Streamer(batcher, max_waiting=1), VOCABULARY) as url:
-        opener = threading.Timer(1.0, lambda: batcher.gate.release(1_000))
+    streamer = Streamer(batcher, max_waiting=1)
+
+    def open_the_gate():
+        wait_until(lambda: streamer.refused == 10, seconds=60)
+        batcher.gate.release(1_000)
+
+    with streaming(streamer, VOCABULARY) as url:
+        opener = threading.Thread(target=open_the_gate)
         opener.start()
-        asked = ask(url, [body()], [0.0] * 12, patience=60)
+        asked = ask(url, [body()], [0.0] * 12, patience=90)
         opener.join()
-    assert set(asked.statuses.tolist()) == {200, 503}
+    assert sorted(asked.statuses.tolist()) == [200] * 2 + [503] * 10
     assert all(seconds >= 1 for seconds in asked.retry_after[asked.statuses == 503])
     assert all("waiting already" in said for said, s in zip(asked.answers, asked.statuses, strict=True) if s == 503)
 

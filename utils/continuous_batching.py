@@ -180,6 +180,9 @@ class TextBatcher:
             newest = torch.tensor([[request.written[-1]] for request in self.active])
             logits = read_in_slots(self.model, newest.to(self.cache.stored.device), self.cache)[:, -1]
             self.computed += len(self.active)
+            for slot, request in enumerate(self.active):
+                if len(request.written) == request.count:  # computed in vain, and not to grow out of its slot
+                    self.cache.lengths[slot] -= 1
             events += [
                 self._written(request, row)
                 for request, row in zip(self.active, logits, strict=True)

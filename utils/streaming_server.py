@@ -52,7 +52,7 @@ class Streamer:
         self.max_waiting = require_int("max_waiting", max_waiting, minimum=1)
         self.streams: dict[Request, Stream] = {}
         """Those that are not at their ends."""
-        self.cancelled = 0
+        self.cancelled = self.refused = 0
         self._arrived: list[Request] = []
         self._gone: list[Request] = []
         self._something = asyncio.Event()
@@ -69,6 +69,7 @@ class Streamer:
         free = self.batcher.slots - len(self.batcher.active)
         waiting = max(0, len(self.batcher.waiting) + len(self._arrived) - free)
         if waiting >= self.max_waiting:
+            self.refused += 1
             raise QueueFullError(waiting, self.retry_after())
         stream = self.streams[request] = Stream(request)
         self._arrived.append(request)

@@ -27,8 +27,8 @@ IN_NOTEBOOK = [
     ("own = network(texts)[:, 15:-1]", "own = network(texts)[:, 14:-2]", "the share that is accepted"),
     # codes in another order
     (
-        "lambda name, w: gptq(w, seen[name].moment, four_bits, group_size=GROUP)",
-        "lambda name, w: gptq(w.roll(1, 0), seen[name].moment, four_bits, group_size=GROUP)",
+        "lambda name, w: gptq.gptq(w, seen[name].moment, four_bits, group_size=GROUP)",
+        "lambda name, w: gptq.gptq(w.roll(1, 0), seen[name].moment, four_bits, group_size=GROUP)",
         "at each place of the texts that float writes",
     ),
 ]
