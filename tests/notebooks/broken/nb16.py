@@ -42,8 +42,8 @@ IN_NOTEBOOK = [
     ("(alone.loc[s], shared[way].loc[s])", "(alone.loc[s], -shared[way].loc[s])", "each of the ten has more errors in"),
     # the answers of other images
     (
-        '"with the teacher": {"passes": 2}, "the twin"',
-        '"with the teacher": {"passes": 2, "share": 0.7, "whose": "another image"}, "the twin"',
+        "distilling.case(LIVE, **varied)",
+        'distilling.case(LIVE, **varied | {"share": 0.7, "whose": "another image"})',
         "a student and its twin that we trained here",
     ),
     ("(factor * follow).backward()", "follow.backward()", "from temperature 64 to 128"),

@@ -8,7 +8,11 @@ IN_NOTEBOOK = [
         "in this example the largest layer alone breaks the budget",
     ),
     # a layer is forgotten
-    ("example[:1])\nfor cost", "example[:1])[1:]\nfor cost", "the rows add up to the network"),
+    (
+        "costs = layer_costs(dense, example[:1])",
+        "costs = layer_costs(dense, example[:1])[1:]",
+        "the rows add up to the network",
+    ),
     # a network that knows little
     ("dense_error = 1 - evaluate", "dense_error = 0.5 + 0 * evaluate", "the network makes less than half the errors"),
     # the control is our own network
