@@ -147,17 +147,17 @@ def claim_about_this_machine(
     ⏱ ✗ not on this machine: three times as large  [a 1, b 2]
     """
     measured: Mapping[str, float] = {}
-    its_own: Mapping[str, float] = {}  # without how often it was measured
+    held = False
     tries = require_int("tries", tries, minimum=1)
     for attempt in range(1, (tries if callable(measure) and not side_by_side() else 1) + 1):
         values = measure() if callable(measure) else measure
         if not isinstance(values, Mapping) or not values:
             raise TypeError(f'measure must return at least one value by name, such as {{"ratio": 2.0}}, got {values!r}')
         measured = {**values, "tries": values.get("tries", attempt)}
-        its_own = {name: value for name, value in values.items() if name != "tries"}
-        if _as_bool(holds(its_own)):
+        held = _as_bool(holds({name: value for name, value in values.items() if name != "tries"}))
+        if held:
             break
-    row = _claim_row(statement, holds(its_own), measured, unit, null_result) | {"machine": True}
+    row = _claim_row(statement, held, measured, unit, null_result) | {"machine": True}
     keep(row, ("kind", "statement"))
     here = _shown(measured, unit)
     if row["holds"]:
