@@ -69,7 +69,7 @@ def test_an_interrupted_experiment_goes_on_and_another_digest_begins_anew(tmp_pa
     line = experiment_files.complete("09_x", "a", conditions, lambda wanted: 99.0, folder=tmp_path)
     _, rows = experiment_files.read_experiment("09_x", folder=tmp_path)
     assert [row["error"] for row in rows] == [10.0, 11.0, 99.0]
-    assert line.startswith("09_x: 3 trainings, ")
+    assert line.startswith("09_x: 3 rows, ")
     experiment_files.complete("09_x", "b", conditions, lambda wanted: 1.0, folder=tmp_path)
     about, rows = experiment_files.read_experiment("09_x", folder=tmp_path)
     assert (about["digest"], [row["error"] for row in rows]) == ("b", [1.0, 1.0, 1.0])

@@ -16,9 +16,11 @@ from utils.language_models import (
     TextHistory,
     TextRecipe,
     cooler,
+    distillation_loss,
     evaluate_text,
     fit_text,
     generate,
+    next_character_loss,
     next_probabilities,
     strided_windows,
 )
@@ -179,6 +181,38 @@ def test_a_text_that_repeats_is_learned(make):
     assert evaluate_text(model, part, context=8, stride=1).nats < 0.5 < before
     assert history.steps == [150]
     assert not model.training
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_the_loss_is_by_default_the_cross_entropy_outside_of_autocast(bfloat16):
+    """A plain loop gives the same weights, bit for bit: shipped checkpoints were trained so."""
+    recipe = TextRecipe(steps=2, batch_size=2, context=6, clip=1e9, warm_up=0.0, bfloat16=bfloat16)
+    losses = []
+
+    def plain(inputs, logits, targets):
+        with torch.autocast("cpu", enabled=False):
+            losses.append(nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()))
+        return losses[-1]
+
+    models = [tiny(), tiny()]
+    fit_text(models[0], text(60), recipe)
+    fit_text(models[1], text(60), recipe, loss=plain)
+    assert len(losses) == 2
+    assert same(models[0].state_dict(), models[1].state_dict())
+
+
+def test_a_student_that_is_distilled_comes_to_say_what_its_teacher_says():
+    teacher, student = tiny(), tiny(seed=1)
+    inputs = text(60).view(-1, 6)
+    loss = distillation_loss(teacher)
+    before = loss(inputs, student(inputs), inputs)
+    wanted = teacher(inputs).softmax(dim=-1)
+    by_hand = (wanted * (wanted.log() - student(inputs).log_softmax(dim=-1))).sum(dim=-1).mean()
+    assert before.item() == pytest.approx(by_hand.item(), rel=1e-4)
+    fit_text(student, text(60), TextRecipe(steps=100, batch_size=8, context=6, learning_rate=1e-2), loss=loss)
+    assert loss(inputs, student(inputs), inputs) < before / 4
+    assert loss(inputs, teacher(inputs), inputs).abs() < 1e-5
+    assert next_character_loss(inputs, teacher(inputs), inputs) > 0
 
 
 def test_the_best_weights_by_validation_are_kept():

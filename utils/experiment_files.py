@@ -41,9 +41,10 @@ def complete(
     name: str,
     digest: str,
     conditions: Iterable[Mapping],
-    measure: Callable[[dict], float],
+    measure: Callable[[dict], float | list[float]],
     *,
     folder: Path = EXPERIMENTS,
+    result: str = "error",
 ) -> str:
     """Train what an experiment's table lacks, write it after each row, and return a line that says how much it holds.
 
@@ -53,8 +54,9 @@ def complete(
         name: of the table.
         digest: of what its rows depend on.
         conditions: what each row is about, in order, without the result.
-        measure: returns the error of a condition, in per cent; a row stores it under "error".
+        measure: returns the error of a condition, in per cent, or a list of numbers.
         folder: where the table lies.
+        result: under which name a row stores what was measured.
     """
     about = {"digest": digest, "versions": library_versions(), "minutes": 0.0}
     rows: list[dict] = []
@@ -62,24 +64,25 @@ def complete(
         before, found = read_experiment(name, folder=folder)
         if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
             about, rows = before, found
-    done = [condition(row) for row in rows]
+    done = [condition(row, result) for row in rows]
     for wanted in conditions:
         if wanted in done:
             continue
         began = time.perf_counter()
-        rows.append({**wanted, "error": round(measure(wanted), 4)})
+        measured = measure(wanted)
+        rows.append({**wanted, result: measured if isinstance(measured, list) else round(measured, 4)})
         about["minutes"] = round(about["minutes"] + (time.perf_counter() - began) / 60, 3)
         write_experiment(name, about, rows, folder=folder)
-    return f"{name}: {len(rows)} trainings, {about['minutes']:.1f} minutes"
+    return f"{name}: {len(rows)} rows, {about['minutes']:.1f} minutes"
 
 
-def condition(row: Mapping) -> dict:
+def condition(row: Mapping, result: str = "error") -> dict:
     """Return a row of an experiment without its result.
 
     >>> condition({"way": "PCA", "epochs": 1, "seed": 0, "error": 1.5})
     {'way': 'PCA', 'epochs': 1, 'seed': 0}
     """
-    return {name: value for name, value in row.items() if name != "error"}
+    return {name: value for name, value in row.items() if name != result}
 
 
 def digest_of(code: Iterable[object], files: Iterable[Path] = ()) -> str:

@@ -218,6 +218,40 @@ def generate(
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
+TextLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""A function of inputs (N, T), logits (N, T, characters) and the characters that come next (N, T), to one number."""
+
+
+def next_character_loss(_: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -ln p of the characters that come next: what a language model is trained by.
+
+    >>> next_character_loss(torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.tensor([[1]]))
+    tensor(0.6931)
+    """
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def distillation_loss(teacher: nn.Module) -> TextLoss:
+    """Return a loss that looks at a teacher's probabilities instead of at the next characters: KL(teacher || model).
+
+    Args:
+        teacher: in evaluation mode, on the model's device; it is not trained.
+
+    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, section 2, at temperature 1; as in
+    Muralidharan et al. (Minitron), 2024, section 3, over logits alone.
+
+    >>> always_even = lambda tokens: torch.zeros(*tokens.shape, 2)
+    >>> distillation_loss(always_even)(torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.tensor([[1]]))
+    tensor(0.)
+    """
+
+    def loss(inputs: torch.Tensor, logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = teacher(inputs).float().log_softmax(dim=-1).flatten(0, 1)
+        return F.kl_div(logits.log_softmax(dim=-1).flatten(0, 1), wanted, reduction="batchmean", log_target=True)
+
+    return loss
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextRecipe:
@@ -290,6 +324,7 @@ def fit_text(
     every: int = 250,
     state: Path | None = None,
     report: Callable[[TextHistory], None] = lambda _: None,
+    loss: TextLoss = next_character_loss,
 ) -> TextHistory:
     """Train `model` in place on its own device and leave it in evaluation mode.
 
@@ -306,10 +341,11 @@ def fit_text(
         state: where the training is kept at each of them; if the file is there, the training goes on from it. It is
             removed at the end.
         report: called after each.
+        loss: what is made small; `distillation_loss(teacher)` for a teacher's answers in the place of the text's.
 
     Raises `ValueError` if the loss becomes NaN or infinite, or if `state` is of another recipe.
     """
-    training = _Training(model, recipe)
+    training = _Training(model, recipe, loss)
     if state is not None and state.exists():
         training.restore(state.read_bytes())
     began, total, since = time.perf_counter(), 0.0, training.step
@@ -336,8 +372,8 @@ def fit_text(
 class _Training:
     """A training under way: network, optimizer, moving average, best weights so far."""
 
-    def __init__(self, model: nn.Module, recipe: TextRecipe):
-        self.model, self.recipe = model, recipe
+    def __init__(self, model: nn.Module, recipe: TextRecipe, loss: TextLoss):
+        self.model, self.recipe, self.loss = model, recipe, loss
         self.step = 0
         self.history = TextHistory()
         self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -366,7 +402,7 @@ class _Training:
             group["lr"] = rate
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             logits = self.model(inputs)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            loss = self.loss(inputs, logits.float(), targets)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss became {loss.item()} at step {self.step}; try a learning_rate below "

@@ -29,6 +29,8 @@ from utils.recipes import (
     experiment_16_search,
     experiment_16_supernet,
     experiment_18_frontier,
+    experiment_19_distilled,
+    experiment_19_one_shot,
     fashion,
     four_epochs,
     gradually_pruned,
@@ -94,6 +96,8 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_16_supernet,
         experiment_16_distillation,
         experiment_18_frontier,
+        experiment_19_one_shot,
+        experiment_19_distilled,
     )
 }
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the

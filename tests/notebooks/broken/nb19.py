@@ -1,0 +1,75 @@
+"""Breaking notebook 19: see `tests.notebooks.broken`."""
+
+IN_NOTEBOOK = [
+    # what is removed is not handed on
+    ("row -= row[p] / inverse[p, p] * inverse[:, p]", "pass", "the loop, utils and least squares agree on four rows"),
+    # calibrated on other text
+    (
+        "calibration, following = windows(text.train",
+        "calibration, following = windows(text.validation",
+        "the loop, utils and least squares",
+    ),
+    # a row of the wrong factor: zero behind the diagonal
+    ("torch.linalg.inv(moment), upper=True)", "torch.linalg.inv(moment))", "our lines, both forms of utils"),
+    # a Hessian of the identity
+    (
+        "return sparsegpt(weight, seen[name].moment, half)",
+        "return sparsegpt(weight, torch.eye(weight.shape[1]), half)",
+        "with half of the weights gone a random choice",
+    ),
+    # nothing is random
+    (
+        "return weight * half(torch.rand(weight.shape, generator=drawn))",
+        "return weight * half(weight.abs())",
+        "with half of the weights gone a random choice",
+    ),
+    # the choice alone is repaired, too
+    (
+        "return weight * (repaired(name, weight) != 0)",
+        "return repaired(name, weight)",
+        "SparseGPT's choice without its repair",
+    ),
+    # the wrong heads are taken out
+    (
+        "others = [each for each in range(5) if each != head]",
+        "others = [each for each in range(5) if each == head]",
+        "the head that costs most costs over twice",
+    ),
+    # no distillation: no step at all
+    ("fit_text(student, text.train, recipe, loss=distillation_loss(network))", "pass", "20 steps of distillation"),
+    # the shallower network is the whole one
+    ('"shallower": shallow,', '"shallower": network,', "zeros leave the multiplications"),
+]
+
+IN_LIBRARY = [
+    # updates left out within a block
+    (
+        "utils.sparsegpt",
+        "left[:, j + 1 : end] -= torch.outer(shares[:, j - start], factor[j, j + 1 : end])",
+        "pass",
+        "our lines, both forms of utils",
+    ),
+    # columns behind a block are not told
+    ("utils.sparsegpt", "left[:, end:] -= shares @ factor[start:end, end:]", "pass", "our lines, both forms of utils"),
+    # the mask's bits are not counted
+    (
+        "utils.sparsegpt",
+        "return packed_bytes(self.mask.numel(), 1) + kept",
+        "return kept",
+        "half of the weights in 4 bits with their mask",
+    ),
+    # rows of the neighbours' heads are taken
+    (
+        "utils.transformer_pruning",
+        "attention.output = narrow_linear(attention.output, inputs=places)",
+        "attention.output = narrow_linear(attention.output, inputs=places.flip(0))",
+        "the head that costs most costs over twice",
+    ),
+    # another block's branch goes
+    (
+        "utils.transformer_pruning",
+        "if (number, branch) not in gone]",
+        "if (number - 1, branch) not in gone]",
+        "the best set, measured here again",
+    ),
+]
