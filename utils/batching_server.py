@@ -216,7 +216,7 @@ def application(batcher: Batcher, decode: Callable[[bytes], Any]) -> Starlette:
 
     async def answer(request: Request) -> Response:
         try:
-            body = await _body(request)
+            body = await read_body(request)
             if body is None:
                 return _error(413, f"the body is longer than {LARGEST_BODY:,} bytes")
             future = batcher.submit(decode(body))
@@ -246,8 +246,8 @@ def application(batcher: Batcher, decode: Callable[[bytes], Any]) -> Starlette:
     return Starlette(routes=[Route("/", answer, methods=["POST"])], lifespan=lifespan)
 
 
-async def _body(request: Request) -> bytes | None:
-    """Read the body; None if it is longer than it may be."""
+async def read_body(request: Request) -> bytes | None:
+    """Read a request's body; None if it is longer than `LARGEST_BODY`."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -268,22 +268,27 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse({"error": message}, status_code=status, headers=headers)
 
 
+def serving(batcher: Batcher, decode: Callable[[bytes], Any]) -> contextlib.AbstractContextManager[str]:
+    """Serve a batcher inside a `with` block; see `serving_application`, and `application` for the arguments.
+
+    A batcher serves once.
+    """
+    return serving_application(application(batcher, decode))
+
+
 @contextlib.contextmanager
-def serving(batcher: Batcher, decode: Callable[[bytes], Any]) -> Iterator[str]:
+def serving_application(served: Starlette) -> Iterator[str]:
     """Serve inside the block, on the loopback interface, on a port that the system finds free; yield the URL.
 
     At the end of the block, however it is left, no connection is accepted any more; what is in progress has five
     seconds to end; then thread and port are gone.
-
-    Args:
-        batcher, decode: see `application`. A batcher serves once.
 
     Raises:
         RuntimeError: the server does not start, or does not stop because a call of the model does not return.
     """
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     settings = uvicorn.Config(
-        application(batcher, decode),
+        served,
         loop="asyncio",
         http="h11",
         ws="none",

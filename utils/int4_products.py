@@ -127,18 +127,28 @@ def export_transformer(model: Transformer, length: int, path: str | Path) -> Pat
     return export_onnx(_TakesFloats(model), torch.zeros(1, length), path)
 
 
-def export_int4_transformer(
-    rounded: WeightOnly, length: int, path: str | Path, *, accuracy_level: int = INT8_INPUTS
-) -> Path:
-    """Write a transformer whose linear layers multiply with weights of 4 bits; see `export_transformer`.
+def with_int4_products(rounded: WeightOnly, accuracy_level: int = INT8_INPUTS) -> Transformer:
+    """Return a rounded transformer as a file describes it: its layers multiply in 4 bits, and PyTorch cannot run it.
 
     Args:
         rounded: of a transformer, every layer of 4 bits in groups, see `kernel_inputs`.
-        length, path, accuracy_level: see `export_transformer` and `write_int4_product`.
+        accuracy_level: see `write_int4_product`.
     """
     described = copy.deepcopy(rounded.model)
     for name, layer in linear_layers(described).items():
         if layer.bias is not None:
             raise ValueError(f"{name} has a bias, which a product alone does not add")
         replace_everywhere(described, layer, _GroupedLayer(rounded.stored[name], accuracy_level))
-    return export_transformer(described, length, path)
+    return described
+
+
+def export_int4_transformer(
+    rounded: WeightOnly, length: int, path: str | Path, *, accuracy_level: int = INT8_INPUTS
+) -> Path:
+    """Write a transformer whose linear layers multiply with weights of 4 bits; see `export_transformer`.
+
+    Args:
+        rounded, accuracy_level: see `with_int4_products`.
+        length, path: see `export_transformer`.
+    """
+    return export_transformer(with_int4_products(rounded, accuracy_level), length, path)

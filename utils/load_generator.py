@@ -38,13 +38,14 @@ class LoadError(RuntimeError):
 class Asked:
     """What became of the requests, one entry each.
 
-    `planned`, `sent` and `ends` are seconds from the common start: when it was to be sent, when it was, when the answer
-    was there (NaN if none came); `statuses` are those of HTTP, 0 if no answer came; `answers` what the server said, or
-    why not; `retry_after` the seconds of that header, NaN without it.
+    `planned`, `sent`, `firsts` and `ends` are seconds from the common start: when it was to be sent, when it was, when
+    the answer began and when it was all there (NaN if none came); `statuses` are those of HTTP, 0 if no answer came;
+    `answers` what the server said, or why not; `retry_after` the seconds of that header, NaN without it.
     """
 
     planned: np.ndarray
     sent: np.ndarray
+    firsts: np.ndarray
     ends: np.ndarray
     statuses: np.ndarray
     answers: list[Any]
@@ -106,7 +107,7 @@ def ask(url: str, bodies: Sequence[bytes], arrivals: Sequence[float], *, patienc
     if process.returncode:
         raise LoadError(f"the process that asks failed: {complained.strip()[-500:]}")
     found = json.loads(said)
-    numbers = {name: np.array(found[name], dtype=float) for name in ("sent", "ends", "retry_after")}
+    numbers = {name: np.array(found[name], dtype=float) for name in ("sent", "firsts", "ends", "retry_after")}
     return Asked(
         planned=np.array(order["arrivals"]), statuses=np.array(found["statuses"]), answers=found["answers"], **numbers
     )
@@ -120,6 +121,7 @@ async def _ask_all(url: str, bodies: Sequence[bytes], arrivals: Sequence[float],
     count, nothing = len(arrivals), float("nan")
     found = {
         "sent": [nothing] * count,
+        "firsts": [nothing] * count,
         "ends": [nothing] * count,
         "statuses": [0] * count,
         "answers": ["no answer in time"] * count,
@@ -127,12 +129,22 @@ async def _ask_all(url: str, bodies: Sequence[bytes], arrivals: Sequence[float],
     }
     start = loop.time() + LEAD
 
+    async def read(response: httpx.Response, index: int) -> dict:
+        content = b""
+        async for piece in response.aiter_bytes():
+            if not content:
+                found["firsts"][index] = loop.time() - start
+            content += piece
+        if response.headers.get("Content-Type", "").startswith("text/plain"):  # a streamed text
+            return {"answer": content.decode()}
+        return json.loads(content)
+
     async def ask_one(index: int) -> None:
         await asyncio.sleep(start + arrivals[index] - loop.time())
         found["sent"][index] = loop.time() - start
         try:
-            response = await clients[index % POOLS].send(requests[index % len(requests)])
-            said = response.json()
+            response = await clients[index % POOLS].send(requests[index % len(requests)], stream=True)
+            said = await read(response, index)
         except (httpx.HTTPError, ValueError) as error:
             found["answers"][index] = f"{type(error).__name__}: {error}"
             return

@@ -14,7 +14,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,36 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
             program = torch.onnx.export(traced, (), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
         replace_file(path, _without_notes(program.model_proto))
     except (RuntimeError, OSError) as error:
+        raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {_cause(error)}") from error
+    return path
+
+
+def export_fixed(
+    model: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: str | Path,
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> Path:
+    """Write a network with several inputs or outputs to one ONNX file, for the shapes of the example alone.
+
+    Args:
+        model: the network; a copy of it is traced, in evaluation mode.
+        example: its inputs.
+        path: where to write.
+        inputs, outputs: their names in the file.
+
+    Raises `ExportError` as `export_onnx` does.
+    """
+    path = Path(path)
+    try:
+        with quiet():
+            traced = torch.export.export(copy.deepcopy(model).cpu().eval(), example)
+            names = {"input_names": list(inputs), "output_names": list(outputs)}
+            program = torch.onnx.export(traced, (), dynamo=True, verbose=False, **names)
+        replace_file(path, _without_notes(program.model_proto))
+    except Exception as error:  # tracing runs the network's own code
         raise ExportError(f"{type(model).__name__} cannot be written to {path.name}: {_cause(error)}") from error
     return path
 

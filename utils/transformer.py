@@ -122,7 +122,8 @@ class KeyValueCache:
     def __init__(self, model: "Transformer", *, batch_size: int = 1, capacity: int | None = None):
         self.capacity = model.context if capacity is None else require_int("capacity", capacity, minimum=1)
         attention = model.blocks[0].attention
-        shape = (2, len(model.blocks), batch_size, attention.heads, self.capacity, attention.size)
+        heads = attention.key.out_features // attention.size  # fewer than those of the queries where heads share
+        shape = (2, len(model.blocks), batch_size, heads, self.capacity, attention.size)
         self.stored = torch.zeros(shape, device=model.head.weight.device, dtype=model.head.weight.dtype)
         self.length = 0
         """Characters it holds."""

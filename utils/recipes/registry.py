@@ -31,6 +31,7 @@ from utils.recipes import (
     experiment_18_frontier,
     experiment_19_distilled,
     experiment_19_one_shot,
+    experiment_21_shared_keys,
     fashion,
     four_epochs,
     gradually_pruned,
@@ -98,6 +99,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_18_frontier,
         experiment_19_one_shot,
         experiment_19_distilled,
+        experiment_21_shared_keys,
     )
 }
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the

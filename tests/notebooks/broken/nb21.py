@@ -1,0 +1,95 @@
+"""Breaking notebook 21: see `tests.notebooks.broken`."""
+
+IN_NOTEBOOK = [
+    # values are kept and keys are not
+    (
+        "        kept_keys.append(k)\n",
+        "        kept_keys[:] = [k] * len(kept_values + [v])\n",
+        "one by one with two lists",
+    ),
+    # nothing is stale
+    ("    clean.forget_last(3)\n", "    clean.forget_last(3)\n    stale.forget_last(3)\n", "three characters left in"),
+    # both are static
+    (
+        'name: TextBatcher(network, slots=SLOTS, continuous=name == "continuous")\n    for name',
+        "name: TextBatcher(network, slots=SLOTS, continuous=False)\n    for name",
+        "the schedulers take as many steps",
+    ),
+    # a loss that is there
+    ("lost = nats_through(Int8Cache)", "lost = 0.01 + nats_through(Int8Cache)", "in int8 the cache is"),
+    # the wrong rule is the right one
+    (
+        "return speculation.judge(*given)._replace(following=p[0])",
+        "return speculation.judge(*given)",
+        "in 2,000 draws a chi-squared test",
+    ),
+    # p and q of neighbouring places
+    ("own = network(texts)[:, 15:-1]", "own = network(texts)[:, 14:-2]", "the share that is accepted"),
+    # codes in another order
+    (
+        "lambda name, w: gptq.gptq(w, seen[name].moment, four_bits, group_size=GROUP)",
+        "lambda name, w: gptq.gptq(w.roll(1, 0), seen[name].moment, four_bits, group_size=GROUP)",
+        "at each place of the texts that float writes",
+    ),
+]
+
+IN_LIBRARY = [
+    # a stale cache: the rejected characters stay
+    (
+        "utils.transformer",
+        "        self.length -= count\n        self.seen -= count",
+        "        pass",
+        "three characters",
+    ),
+    # positions of a slot are off by one from the second character on
+    (
+        "utils.continuous_batching",
+        "positions = lengths[:, None] + torch.arange(new, device=device)",
+        "positions = (lengths[:, None] - 1).clamp(min=0) + torch.arange(new, device=device)",
+        "one by one, in static batches and continuously",
+    ),
+    # a slot shows what an earlier text left in it
+    (
+        "utils.continuous_batching",
+        "<= positions[:, None, :, None]",
+        "<= positions.max() + 0 * positions[:, None, :, None]",
+        "one by one, in static batches and continuously",
+    ),
+    # the text that moves into a free slot keeps its old length
+    (
+        "utils.continuous_batching",
+        "            self.lengths[slot] = held\n",
+        "",
+        "one by one, in static batches and continuously",
+    ),
+    # whoever writes into a shared page does not copy it
+    (
+        "utils.compact_caches",
+        "if began % page and self.pool.uses[self.table[-1]] > 1:",
+        "if False:",
+        "two texts that share their first pages",
+    ),
+    # half of the codes' range
+    ("utils.compact_caches", "amax(dim=-1) / 127)", "amax(dim=-1) / 254)", "in int8 the cache is"),
+    # a character is accepted that should have been refused
+    (
+        "utils.speculative_decoding",
+        "if drawn * q[place, character] >= p[place, character]:",
+        "if drawn * q[place, character] >= 2 * p[place, character]:",
+        "in 2,000 draws a chi-squared test",
+    ),
+    # what was refused is drawn from p
+    (
+        "utils.speculative_decoding",
+        "return torch.where(total > 0, more / total, p)",
+        "return p",
+        "by hand and by utils 0.7",
+    ),
+    # a cancelled text keeps its slot
+    (
+        "utils.continuous_batching",
+        "            self._release(self.active.index(request))",
+        "            pass",
+        "two of three requests have slots",
+    ),
+]

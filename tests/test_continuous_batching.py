@@ -1,0 +1,108 @@
+"""Texts side by side: each as if it were alone, in as many steps as counting says, and slots that are free again."""
+
+import pytest
+import torch
+
+from utils.continuous_batching import Request, SlotCache, TextBatcher, read_in_slots, steps_needed, write_all
+from utils.language_models import generate
+from utils.transformer import Transformer
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = Transformer(9, width=16, heads=2, hidden=24, blocks=2, context=48).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.5)
+    return model
+
+
+def requests(counts, *, seed=0, **options):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 9, (len(counts),), generator=generator).tolist()
+    prompts = [torch.randint(9, (length,), generator=generator) for length in lengths]
+    return [
+        Request(prompt, count, seed=n, **options)
+        for n, (prompt, count) in enumerate(zip(prompts, counts, strict=False))
+    ]
+
+
+COUNTS = [12, 1, 3, 30, 2, 2, 7, 1, 19, 4]
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("slots", [1, 3, 20])
+def test_each_text_is_written_as_if_it_were_alone(model, slots, continuous):
+    some = requests(COUNTS)
+    batcher = TextBatcher(model, slots=slots, continuous=continuous)
+    for request, written in zip(some, write_all(batcher, some), strict=True):
+        alone = generate(model, request.prompt[None], request.count, temperature=0)[0, len(request.prompt) :]
+        assert written == alone.tolist()
+    assert not batcher.active
+    assert not batcher.cache.lengths
+
+
+def test_what_is_drawn_for_a_text_does_not_depend_on_its_neighbours(model):
+    alone = write_all(TextBatcher(model, slots=1), requests(COUNTS, temperature=1.0))
+    assert write_all(TextBatcher(model, slots=4), requests(COUNTS, temperature=1.0)) == alone
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_the_steps_are_those_that_counting_says(model, slots, continuous):
+    counts = [9, 2, 2, 2, 5, 6, 3, 8]
+    batcher = TextBatcher(model, slots=slots, continuous=continuous)
+    write_all(batcher, requests(counts))
+    assert batcher.steps == steps_needed(counts, slots, continuous=continuous)
+    if continuous:
+        assert batcher.computed == sum(counts) - len(counts)
+
+
+def test_texts_of_any_lengths_read_as_in_passes_of_their_own(model):
+    cache = SlotCache(model, 3)
+    texts = [torch.arange(n) % 9 for n in (2, 7, 4)]
+    for slot, text in enumerate(texts):
+        cache.lengths.append(0)
+        read_in_slots(model, text[None], cache, slot)
+    more = torch.tensor([[1, 2], [3, 4], [5, 6]])
+    received = read_in_slots(model, more, cache)
+    with torch.no_grad():
+        for row, text, new in zip(received, texts, more, strict=True):
+            assert torch.allclose(row, model(torch.cat([text, new])[None])[0, -2:], atol=1e-5)
+    assert cache.lengths == [4, 9, 6]
+
+
+def test_a_cancelled_request_frees_its_slot_and_harms_nobody(model):
+    some = requests([20, 20, 20, 5])
+    batcher = TextBatcher(model, slots=2)
+    for request in some:
+        batcher.add(request)
+    batcher.step()
+    batcher.cancel(some[0])
+    batcher.cancel(some[3])  # it waits
+    batcher.cancel(some[3])  # it is gone
+    batcher.step()
+    assert set(batcher.active) == {some[1], some[2]}
+    while batcher.busy:
+        batcher.step()
+    for request in some[1:3]:
+        alone = generate(model, request.prompt[None], 20, temperature=0)[0, len(request.prompt) :]
+        assert request.written == alone.tolist()
+    assert len(some[0].written) < 20
+    assert not some[3].written
+
+
+def test_what_does_not_fit_is_refused(model):
+    batcher = TextBatcher(model, slots=2)
+    with pytest.raises(ValueError, match="fit 48 with what is written, got 40 and 9"):
+        batcher.add(Request(torch.zeros(40, dtype=torch.int64), 9))
+    with pytest.raises(ValueError, match="must have a character"):
+        batcher.add(Request(torch.zeros(0, dtype=torch.int64), 9))
+    with pytest.raises(ValueError, match="count"):
+        Request(torch.zeros(1, dtype=torch.int64), 0)
+
+
+def test_a_complete_text_does_not_grow_out_of_its_slot_while_its_batch_goes_on(model):
+    some = [Request(torch.arange(9), 2), Request(torch.tensor([1]), 47)]
+    write_all(TextBatcher(model, slots=2, continuous=False), some)
+    alone = generate(model, some[1].prompt[None], 47, temperature=0)[0, 1:]
+    assert some[1].written == alone.tolist()
