@@ -18,7 +18,9 @@ from utils.language_models import (
     cooler,
     evaluate_text,
     fit_text,
+    following,
     generate,
+    nats_of_targets,
     next_probabilities,
     strided_windows,
 )
@@ -179,6 +181,41 @@ def test_a_text_that_repeats_is_learned(make):
     assert evaluate_text(model, part, context=8, stride=1).nats < 0.5 < before
     assert history.steps == [150]
     assert not model.training
+
+
+def test_the_loss_by_default_is_the_nats_and_a_share_of_zero_is_the_same_training():
+    plain, given, unshared = tiny(), tiny(), tiny()
+    fit_text(plain, text(60), RECIPE)
+    fit_text(given, text(60), RECIPE, loss=nats_of_targets)
+    fit_text(unshared, text(60), RECIPE, loss=following(tiny(), share=0.0))
+    assert same(state_of(plain), state_of(given))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain.parameters(), unshared.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_following_is_the_divergence_written_out(temperature):
+    teacher, tokens = tiny(), text(12).view(2, 6)
+    logits = torch.randn(2, 6, KINDS, generator=torch.Generator().manual_seed(1))
+    p, q = ((each / temperature).softmax(dim=-1) for each in (teacher(tokens), logits))
+    expected = temperature**2 * (p * (p / q).log()).sum(dim=-1).mean()
+    received = following(teacher, temperature=temperature)(logits, tokens, tokens)
+    assert received.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_student_comes_nearer_to_its_teacher():
+    teacher, student = tiny(), tiny()
+    nn.init.normal_(teacher.head.weight, std=0.5)
+    tokens, loss = text(24).view(4, 6), following(teacher)
+    before = loss(student(tokens), tokens, tokens).item()
+    fit_text(student, text(60), TextRecipe(steps=60, batch_size=4, context=6, learning_rate=1e-2), loss=loss)
+    assert loss(student(tokens), tokens, tokens).item() < 0.5 * before
+
+
+def test_what_is_no_float_is_kept_as_it_is():
+    model = tiny()
+    model.register_buffer("codes", torch.tensor([3, 200], dtype=torch.uint8))
+    fit_text(model, text(60), RECIPE)
+    assert model.codes.tolist() == [3, 200]
 
 
 def test_the_best_weights_by_validation_are_kept():

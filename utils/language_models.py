@@ -218,6 +218,48 @@ def generate(
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
+TextLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits, float32 of shape (N, T, characters), inputs and targets, both (N, T), to a number to minimize."""
+
+
+def nats_of_targets(logits: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -ln p of the targets; the inputs are for losses that need them.
+
+    >>> nats_of_targets(torch.zeros(1, 2, 4), torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.long))  # ln 4
+    tensor(1.3863)
+    """
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def following(teacher: nn.Module, *, temperature: float = 1.0, share: float = 1.0) -> TextLoss:
+    """Return the loss of distillation: share * temperature^2 * KL(teacher, student) + (1 - share) * nats.
+
+    Both distributions are softmax(logits / temperature). As `training.distillation`, but for a mean over characters.
+
+    Args:
+        teacher: numbers (N, T) to logits (N, T, characters), in evaluation mode; it is not trained.
+        temperature: above 0; higher ones show more of what the teacher thinks of the unlikely characters.
+        share: of the teacher in the loss, from 0 to 1.
+
+    Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, section 2.
+
+    >>> same = CharacterLSTM(4, width=4)
+    >>> read = torch.zeros(1, 2, dtype=torch.long)
+    >>> following(same)(same(read), read, read).item()
+    0.0
+    """
+    require_positive("temperature", temperature)
+    require_fraction("share", share)
+
+    def loss(logits: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            wanted = (teacher(inputs).float() / temperature).log_softmax(dim=-1).flatten(0, 1)
+        ours = (logits / temperature).log_softmax(dim=-1).flatten(0, 1)  # (N T, characters)
+        follow = F.kl_div(ours, wanted, reduction="batchmean", log_target=True)
+        return share * temperature**2 * follow + (1 - share) * nats_of_targets(logits, inputs, targets)
+
+    return loss
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextRecipe:
@@ -290,6 +332,7 @@ def fit_text(
     every: int = 250,
     state: Path | None = None,
     report: Callable[[TextHistory], None] = lambda _: None,
+    loss: TextLoss = nats_of_targets,
 ) -> TextHistory:
     """Train `model` in place on its own device and leave it in evaluation mode.
 
@@ -306,10 +349,11 @@ def fit_text(
         state: where the training is kept at each of them; if the file is there, the training goes on from it. It is
             removed at the end.
         report: called after each.
+        loss: what is minimized, such as `following(teacher)`; history and validation stay as they are named.
 
     Raises `ValueError` if the loss becomes NaN or infinite, or if `state` is of another recipe.
     """
-    training = _Training(model, recipe)
+    training = _Training(model, recipe, loss)
     if state is not None and state.exists():
         training.restore(state.read_bytes())
     began, total, since = time.perf_counter(), 0.0, training.step
@@ -336,8 +380,8 @@ def fit_text(
 class _Training:
     """A training under way: network, optimizer, moving average, best weights so far."""
 
-    def __init__(self, model: nn.Module, recipe: TextRecipe):
-        self.model, self.recipe = model, recipe
+    def __init__(self, model: nn.Module, recipe: TextRecipe, loss: TextLoss):
+        self.model, self.recipe, self.loss = model, recipe, loss
         self.step = 0
         self.history = TextHistory()
         self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
@@ -366,7 +410,7 @@ class _Training:
             group["lr"] = rate
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             logits = self.model(inputs)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        loss = self.loss(logits.float(), inputs, targets)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss became {loss.item()} at step {self.step}; try a learning_rate below "
@@ -380,7 +424,10 @@ class _Training:
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
-                self.average[name].lerp_(tensor, 1 - decay)
+                if tensor.is_floating_point():
+                    self.average[name].lerp_(tensor, 1 - decay)
+                else:  # the codes of a quantized base
+                    self.average[name].copy_(tensor)
         return loss.item()
 
     def keep_if_better(self, validation: torch.Tensor | None) -> None:

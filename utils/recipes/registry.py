@@ -29,6 +29,7 @@ from utils.recipes import (
     experiment_16_search,
     experiment_16_supernet,
     experiment_18_frontier,
+    experiment_20_adapters,
     fashion,
     four_epochs,
     gradually_pruned,
@@ -94,6 +95,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_16_supernet,
         experiment_16_distillation,
         experiment_18_frontier,
+        experiment_20_adapters,
     )
 }
 """The long experiments by the name of their table in `data/experiments/`: each module has `NAME`, `MINUTES`, what the
