@@ -219,36 +219,44 @@ def generate(
 # --- training ---------------------------------------------------------------------------------------------------------
 
 TextLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""A function of inputs (N, T), logits (N, T, characters) and the characters that come next (N, T), to one number."""
+"""From logits, float32 of shape (N, T, characters), inputs and targets, both (N, T), to a number to minimize."""
 
 
-def next_character_loss(_: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean of -ln p of the characters that come next: what a language model is trained by.
+def next_character_loss(logits: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -ln p of the targets; the inputs are for losses that need them.
 
-    >>> next_character_loss(torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.tensor([[1]]))
-    tensor(0.6931)
+    >>> next_character_loss(torch.zeros(1, 2, 4), torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.long))  # ln 4
+    tensor(1.3863)
     """
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def distillation_loss(teacher: nn.Module) -> TextLoss:
-    """Return a loss that looks at a teacher's probabilities instead of at the next characters: KL(teacher || model).
+def distillation_loss(teacher: nn.Module, *, temperature: float = 1.0, share: float = 1.0) -> TextLoss:
+    """Return the loss of distillation: share * temperature^2 * KL(teacher, student) + (1 - share) * nats.
+
+    Both distributions are softmax(logits / temperature). As `training.distillation`, but for a mean over characters.
 
     Args:
-        teacher: in evaluation mode, on the model's device; it is not trained.
+        teacher: numbers (N, T) to logits (N, T, characters), in evaluation mode; it is not trained.
+        temperature: above 0; higher ones show more of what the teacher thinks of the unlikely characters.
+        share: of the teacher in the loss, from 0 to 1.
 
-    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, section 2, at temperature 1; as in
-    Muralidharan et al. (Minitron), 2024, section 3, over logits alone.
+    Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, section 2.
 
-    >>> always_even = lambda tokens: torch.zeros(*tokens.shape, 2)
-    >>> distillation_loss(always_even)(torch.zeros(1, 1), torch.zeros(1, 1, 2), torch.tensor([[1]]))
-    tensor(0.)
+    >>> same = CharacterLSTM(4, width=4)
+    >>> read = torch.zeros(1, 2, dtype=torch.long)
+    >>> distillation_loss(same)(same(read), read, read).item()
+    0.0
     """
+    require_positive("temperature", temperature)
+    require_fraction("share", share)
 
-    def loss(inputs: torch.Tensor, logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            wanted = teacher(inputs).float().log_softmax(dim=-1).flatten(0, 1)
-        return F.kl_div(logits.log_softmax(dim=-1).flatten(0, 1), wanted, reduction="batchmean", log_target=True)
+            wanted = (teacher(inputs).float() / temperature).log_softmax(dim=-1).flatten(0, 1)
+        ours = (logits / temperature).log_softmax(dim=-1).flatten(0, 1)  # (N T, characters)
+        apart = F.kl_div(ours, wanted, reduction="batchmean", log_target=True)
+        return share * temperature**2 * apart + (1 - share) * next_character_loss(logits, inputs, targets)
 
     return loss
 
@@ -341,7 +349,7 @@ def fit_text(
         state: where the training is kept at each of them; if the file is there, the training goes on from it. It is
             removed at the end.
         report: called after each.
-        loss: what is made small; `distillation_loss(teacher)` for a teacher's answers in the place of the text's.
+        loss: what is minimized, such as `distillation_loss(teacher)`; history and validation stay as they are named.
 
     Raises `ValueError` if the loss becomes NaN or infinite, or if `state` is of another recipe.
     """
@@ -402,7 +410,7 @@ class _Training:
             group["lr"] = rate
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             logits = self.model(inputs)
-            loss = self.loss(inputs, logits.float(), targets)
+            loss = self.loss(logits.float(), inputs, targets)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss became {loss.item()} at step {self.step}; try a learning_rate below "
@@ -416,7 +424,10 @@ class _Training:
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
-                self.average[name].lerp_(tensor, 1 - decay)
+                if tensor.is_floating_point():
+                    self.average[name].lerp_(tensor, 1 - decay)
+                else:  # the codes of a quantized base
+                    self.average[name].copy_(tensor)
         return loss.item()
 
     def keep_if_better(self, validation: torch.Tensor | None) -> None:

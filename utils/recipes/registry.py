@@ -31,6 +31,7 @@ from utils.recipes import (
     experiment_18_frontier,
     experiment_19_distilled,
     experiment_19_one_shot,
+    experiment_20_adapters,
     experiment_21_shared_keys,
     fashion,
     four_epochs,
@@ -99,6 +100,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_18_frontier,
         experiment_19_one_shot,
         experiment_19_distilled,
+        experiment_20_adapters,
         experiment_21_shared_keys,
     )
 }

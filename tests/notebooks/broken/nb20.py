@@ -1,0 +1,78 @@
+"""Breaking notebook 20: see `tests.notebooks.broken`."""
+
+IN_NOTEBOOK = [
+    # the loop forgets the scale
+    (
+        "total = total + scale * up[i, k] * inner",
+        "total = total + up[i, k] * inner",
+        "by hand, in a loop, with matrices, merged and by utils",
+    ),
+    # the rule without the scale
+    (
+        "by_rule = 3 * dense.grad @ layer.down.T, 3 * layer.up.T @ dense.grad",
+        "by_rule = dense.grad @ layer.down.T, layer.up.T @ dense.grad",
+        "at the start A has no gradient",
+    ),
+    # a product of sides in place of their sum
+    ("3 * (320 + 96))", "3 * (320 * 96))", "rank 2 in all matrices of the blocks"),
+    # only half of the scale is made up for
+    (
+        "by_rate = changes_after_ten_steps(scale=1.0, rate_up=0.04)",
+        "by_rate = changes_after_ten_steps(scale=1.0, rate_up=0.02)",
+        "with Adam, four times the scale",
+    ),
+    # a random matrix in place of the change
+    (
+        'change = (trained["full"].get_submodule(name).weight - layer.weight).detach()',
+        "change = drawn_change = torch.randn(layer.weight.shape, generator=noise)",
+        "two singular values hold over twice as much of the change",
+    ),
+    # always the same adapter
+    (
+        "    adapters.load_adapter(one, state)",
+        "    adapters.load_adapter(one, prose)",
+        "each style's adapter is the better one",
+    ),
+    # the gradient of the original weight
+    ("by_hand = 2 * y @ rounded", "by_hand = 2 * y @ query.weight.detach()", "gradients go through the codes"),
+]
+
+IN_LIBRARY = [
+    # the scale is left out where the change is merged
+    (
+        "utils.adapters",
+        "return self.scale * self.up @ self.down",
+        "return self.up @ self.down",
+        "by hand, in a loop, with matrices, merged and by utils",
+    ),
+    # both factors start at zero: nothing could ever be learned
+    (
+        "utils.adapters",
+        "torch.empty(rank, columns).uniform_(-(columns**-0.5), columns**-0.5)",
+        "torch.zeros(rank, columns)",
+        "at the start A has no gradient",
+    ),
+    # both are drawn: the function is disturbed from the start
+    (
+        "utils.adapters",
+        "self.up = nn.Parameter(torch.zeros(rows, rank))",
+        "self.up = nn.Parameter(torch.randn(rows, rank))",
+        "at the start A has no gradient",
+    ),
+    # another style is never loaded
+    ("utils.adapters", "parameter.copy_(state[name])", "pass", "each style's adapter is the better one"),
+    # the gradient passes straight through, past the weight's signs
+    (
+        "utils.nf4_linear",
+        "return gradient @ ctx.layer.dequantized().to(gradient.dtype), None",
+        "return gradient @ ctx.layer.dequantized().abs().to(gradient.dtype), None",
+        "gradients go through the codes",
+    ),
+    # the mean is added and was never taken off
+    (
+        "utils.nf4_linear",
+        "F.pad(scales - mean, (0, -len(scales) % group_size))",
+        "F.pad(scales, (0, -len(scales) % group_size))",
+        "double quantization takes",
+    ),
+]
