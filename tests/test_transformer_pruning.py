@@ -110,7 +110,9 @@ def test_squared_gradients_are_those_of_one_window_at_a_time(model):
 def test_squared_gradients_can_be_taken_while_a_network_is_pruned(model):
     targets = TOKENS.roll(-1, dims=1)
     taken = {}
-    prune_blocks(model, lambda name, weight: taken.setdefault(name, mean_squared_gradients(model, TOKENS, targets)[name]))
+    prune_blocks(
+        model, lambda name, weight: taken.setdefault(name, mean_squared_gradients(model, TOKENS, targets)[name])
+    )
     with torch.enable_grad():
         expected = mean_squared_gradients(model, TOKENS, targets)
     assert all(torch.equal(taken[name], each) for name, each in expected.items())

@@ -30,7 +30,11 @@ IN_NOTEBOOK = [
         "SparseGPT's choice without its repair",
     ),
     # what has been passed does not move in the repair at once either
-    ('"at once": surgeon.repair(query, mask, moment),', '"at once": pruned_query,', "with the same mask the repair at once"),
+    (
+        '"at once": surgeon.repair(query, mask, moment),',
+        '"at once": pruned_query,',
+        "with the same mask the repair at once",
+    ),
     # two rows of the crossed table are exchanged
     (
         'lead("Wanda\'s mask, at once", "Wanda\'s mask, left to right", "50 %")',
