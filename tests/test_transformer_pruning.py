@@ -107,10 +107,22 @@ def test_squared_gradients_are_those_of_one_window_at_a_time(model):
 
 
 @torch.no_grad()
+def test_squared_gradients_can_be_taken_while_a_network_is_pruned(model):
+    targets = TOKENS.roll(-1, dims=1)
+    taken = {}
+    prune_blocks(
+        model, lambda name, weight: taken.setdefault(name, mean_squared_gradients(model, TOKENS, targets)[name])
+    )
+    with torch.enable_grad():
+        expected = mean_squared_gradients(model, TOKENS, targets)
+    assert all(torch.equal(taken[name], each) for name, each in expected.items())
+    assert all(each.any() for each in taken.values())
+
+
+@torch.no_grad()
 def test_head_gradients_are_what_a_small_change_of_a_head_does(model):
     targets = TOKENS.roll(-1, dims=1)
-    with torch.enable_grad():
-        received = head_gradients(model, TOKENS, targets)
+    received = head_gradients(model, TOKENS, targets)
     assert received.shape == (3, 3)
     expected = 0.0
     for tokens, wanted in zip(TOKENS, targets, strict=True):

@@ -56,6 +56,7 @@ def sparsity_of_blocks(model: Transformer) -> float:
     return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
+@torch.enable_grad()  # `prune_blocks`, in which it may be called, computes none
 def mean_squared_gradients(model: Transformer, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return for each matrix of the blocks the mean over windows of the squared gradient of a window's loss.
 
@@ -137,6 +138,7 @@ def keep_hidden(model: Transformer, kept: Mapping[int, torch.Tensor]) -> Transfo
     return changed
 
 
+@torch.enable_grad()
 def head_gradients(model: Transformer, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return how much the loss depends on each head, to first order: mean over windows of |d loss / d gate|.
 

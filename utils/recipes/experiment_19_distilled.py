@@ -29,9 +29,9 @@ from utils.transformer_pruning import Branch
 
 NAME = "19_distilled"
 
-MINUTES = 45
+MINUTES = 30
 
-STEPS, MASKED_STEPS = 1_500, 40
+STEPS, MASKED_STEPS = 400, 20
 """Of training after branches or channels were taken out, and with masks."""
 
 SEEDS = range(5)
@@ -124,7 +124,7 @@ def train_small(way: str, seed: int, *, steps: int = STEPS) -> Transformer:
 def train_masked(way: str, seed: int, *, steps: int = MASKED_STEPS) -> Transformer:
     """Return the network with 70 % of its weights pruned and the rest trained on; or with all of them trained on."""
     model = copy.deepcopy(one_shot.network() if way == "dense" else one_shot.METHODS[way].prune(SPARSITY, seed))
-    recipe = TextRecipe(steps=steps, batch_size=8, learning_rate=5e-4, warm_up=0.1, seed=seed, bfloat16=True)
+    recipe = TextRecipe(steps=steps, batch_size=8, learning_rate=1e-3, warm_up=0.1, seed=seed, bfloat16=True)
     pruned.hold_zeros(model)
     fit_text(with_dropout(model), load_shakespeare().train, recipe)
     pruned.let_go(model)

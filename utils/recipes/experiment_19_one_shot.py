@@ -111,13 +111,31 @@ def wanda(pattern: str, seed: int) -> Transformer:
     return by_score(partial(wanda_score, seed), choice(pattern, rows=True))
 
 
-def wanda_repaired(pattern: str, seed: int) -> Transformer:
-    """Take Wanda's mask, and give what stays in a row the values of least squares, all at once."""
-    choose = choice(pattern, rows=True)
+def wanda_mask(pattern: str, seed: int, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Return which weights Wanda keeps."""
+    return choice(pattern, rows=True)(wanda_score(seed, name, weight))
+
+
+def sparsegpt_mask(pattern: str, seed: int, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Return which weights SparseGPT keeps."""
+    return sparsegpt.sparsegpt(weight, statistics(seed)[name].moment, choice(pattern)) != 0
+
+
+def at_once(mask: Callable[[str, torch.Tensor], torch.Tensor], seed: int) -> Transformer:
+    """Give what stays in a row the values of least squares, all at once."""
 
     def prune(name: str, weight: torch.Tensor) -> torch.Tensor:
-        moment = statistics(seed)[name].moment.float()
-        return surgeon.repair(weight, choose(wanda_score(seed, name, weight)), moment)
+        return surgeon.repair(weight, mask(name, weight), statistics(seed)[name].moment.float())
+
+    return pruned.prune_blocks(network(), prune)
+
+
+def left_to_right(mask: Callable[[str, torch.Tensor], torch.Tensor], seed: int) -> Transformer:
+    """Repair as SparseGPT does, but with a mask that is given."""
+
+    def prune(name: str, weight: torch.Tensor) -> torch.Tensor:
+        columns = iter(mask(name, weight).split(sparsegpt.COLUMNS, dim=1))
+        return sparsegpt.sparsegpt(weight, statistics(seed)[name].moment, lambda _: next(columns))
 
     return pruned.prune_blocks(network(), prune)
 
@@ -198,7 +216,13 @@ METHODS: dict[str, Method] = {
     "magnitude": Method(lambda pattern, _: by_score(lambda _, weight: weight.abs(), choice(pattern)), drawn=False),
     "Wanda": Method(wanda),
     "SparseGPT": Method(repaired),
-    "Wanda's mask, repaired": Method(wanda_repaired, HALF),
+    "Wanda's mask, left to right": Method(
+        lambda pattern, seed: left_to_right(partial(wanda_mask, pattern, seed), seed), HALF
+    ),
+    "Wanda's mask, at once": Method(lambda pattern, seed: at_once(partial(wanda_mask, pattern, seed), seed), HALF),
+    "SparseGPT's mask, at once": Method(
+        lambda pattern, seed: at_once(partial(sparsegpt_mask, pattern, seed), seed), HALF
+    ),
     "OBD": Method(
         lambda pattern, seed: by_score(lambda name, weight: weight.square() * gradients(seed)[name], choice(pattern)),
         HALF,

@@ -95,6 +95,8 @@ WRONG_ANSWERS = {
         lambda name, weight, moment: weight * mask_by_score(weight.abs(), 0.5),
         # Wanda, nothing repaired
         lambda name, weight, moment: _wanda(weight, moment),
+        # SparseGPT as it stands: what has been passed does not move any more
+        lambda name, weight, moment: sparsegpt(weight, moment, partial(mask_by_score, sparsity=0.5)),
         # repaired, but too few zeros
         lambda name, weight, moment: sparsegpt(weight, moment, partial(mask_by_score, sparsity=0.4)),
         # a Hessian of the identity
