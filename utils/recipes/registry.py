@@ -32,7 +32,6 @@ from utils.recipes import (
     experiment_19_distilled,
     experiment_19_one_shot,
     experiment_20_adapters,
-    experiment_20_distilled,
     experiment_21_shared_keys,
     fashion,
     four_epochs,
@@ -102,7 +101,6 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_19_one_shot,
         experiment_19_distilled,
         experiment_20_adapters,
-        experiment_20_distilled,
         experiment_21_shared_keys,
     )
 }
