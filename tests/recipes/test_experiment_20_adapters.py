@@ -1,11 +1,13 @@
 """The experiment of notebook 20: whole, not stale, its controls as large as they say, its choices on validation."""
 
+import functools
+
 import pytest
 import torch
 
 from utils.adapters import adapters, trained_parameters
 from utils.characters import load_shakespeare
-from utils.experiment_files import read_experiment
+from utils.experiment_files import read_experiment, write_experiment
 from utils.nf4_linear import NF4Linear
 from utils.recipes import experiment_20_adapters as experiment
 
@@ -13,14 +15,55 @@ from utils.recipes import experiment_20_adapters as experiment
 def test_the_table_holds_every_row_once_and_is_not_stale():
     about, rows = read_experiment(experiment.NAME)
     assert about["digest"] == experiment.digest(), "run `python -m utils experiments 20_adapters` again"
-    assert [{name: row[name] for name in ("way", "rate", "seed")} for row in rows] == experiment.conditions()
+    wanted = list(experiment.conditions(rows))
+    assert [{name: row[name] for name in ("part", "way", "rate", "seed")} for row in rows] == wanted
+    assert all(("test" in row) == (row["part"] == "seeds") for row in rows)
 
 
-def test_no_chosen_rate_was_the_largest_or_smallest_that_was_tried_for_what_is_compared():
-    best = experiment.chosen(read_experiment(experiment.NAME)[1])
-    for way in ("full", "LoRA"):
-        assert min(experiment.TRIED[way]) < best[way]["rate"] < max(experiment.TRIED[way])
-    assert experiment.TRIED["QLoRA"] == (best["LoRA"]["rate"],)
+def test_as_many_rates_are_tried_for_each_way_and_none_that_is_compared_lies_at_an_end():
+    _, rows = read_experiment(experiment.NAME)
+    assert len({len(rates) for rates in experiment.TRIED.values()}) == 1
+    assert len({len(rates) for rates in experiment.TRIED_ON_NEW_TEXT.values()}) == 1
+    for part, tried in (("rates", experiment.TRIED), ("new text", experiment.TRIED_ON_NEW_TEXT)):
+        best = experiment.chosen_rates(rows, part)
+        for way in ("full", "LoRA"):
+            assert min(tried[way]) < best[way] < max(tried[way])
+
+
+def test_the_best_rate_is_the_one_with_the_fewest_nats_at_the_seed_that_chooses():
+    def row(way, rate, nats, seed=experiment.CHOOSING_SEED):
+        return {"part": "rates", "way": way, "rate": rate, "nats": nats, "seed": seed}
+
+    rows = [row("full", 1.0, 2.0), row("full", 2.0, 1.5), row("full", 4.0, 1.0, seed=0), row("LoRA", 3.0, 1.0)]
+    assert experiment.chosen_rates(rows) == {"full": 2.0, "LoRA": 3.0, "QLoRA": 3.0}
+
+
+def test_a_table_goes_on_where_it_was_interrupted_and_is_made_anew_for_another_digest(monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path)
+    monkeypatch.setattr(experiment, "read_experiment", functools.partial(read_experiment, folder=tmp_path))
+    monkeypatch.setattr(experiment, "write_experiment", functools.partial(write_experiment, folder=tmp_path))
+    measured = []
+
+    def measure(wanted):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(wanted["number"])
+        return {**wanted, "nats": 1.0}
+
+    def conditions(rows):
+        yield {"number": 0}
+        yield {"number": len(rows)}  # needs the first
+        yield {"number": 7}
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.complete_rows("some", {"digest": "one"}, conditions, measure)
+    assert measured == [0, 1]
+    measured.clear()
+    assert experiment.complete_rows("some", {"digest": "one"}, lambda _: iter([{"number": 0}, {"number": 7}]), measure)
+    assert measured == [7]
+    measured.clear()
+    experiment.complete_rows("some", {"digest": "two"}, lambda _: iter([{"number": 0}]), measure)
+    assert measured == [0]
 
 
 @pytest.mark.parametrize("way", list(experiment.WAYS))
@@ -45,8 +88,16 @@ def test_qlora_holds_every_matrix_of_the_blocks_in_nf4():
 
 
 def test_parts_are_of_the_split_they_name_and_of_the_length_that_is_judged():
-    assert all(len(experiment.part(name)) == experiment.JUDGED + 1 for name in ("validation", "test"))
-    assert 100_000 < len(experiment.part("train")) < 112_000
-    seen = load_shakespeare().vocabulary.decode(load_shakespeare().train)
-    assert load_shakespeare().vocabulary.decode(experiment.part("validation", "")[:200]) not in seen
+    assert all(len(experiment.part(name)) == count + 1 for name, count in experiment.JUDGED.items())
+    assert 100_000 < len(experiment.part("new")) < 112_000
+    assert len(experiment.part("train")) > 900_000
+    read = load_shakespeare().vocabulary.decode(load_shakespeare().train)
+    for name in ("validation", "test", "new"):
+        assert load_shakespeare().vocabulary.decode(experiment.part(name, "")[:200]) not in read
     assert not torch.equal(experiment.part("validation"), experiment.part("validation", ""))
+
+
+def test_the_scales_of_other_ranks_meet_at_the_rank_that_is_compared():
+    assert all(scale(experiment.RANK) == experiment.SCALE for scale in experiment.SCALES.values())
+    assert experiment.SCALES["alpha / r"](8) == 1.0
+    assert experiment.SCALES["alpha / root r"](8) == 2.0

@@ -83,10 +83,10 @@ def one_batch(answer: Callable) -> None:
         case(5, 3, (6, 4), 3, [2, 0, -1, 2, 1]),
         case(4, 4, (4, 4), 4, [3, 2, 1, 0]),
     ]
-    check_cases(leaving_the_arguments_alone, [(each, specification(*each)) for each in cases])
+    check_cases(leaving_the_arguments_alone, [(each, specification(*each)) for each in cases], tolerance=1e-9)
 
 
-CHALLENGE = {"numbers": 4_065, "nats": 1.46, "judged": 12_800}
+CHALLENGE = {"numbers": 4_065, "nats": 1.39, "judged": 12_800}
 """What 20.3 asks for, at most: numbers in all factors, 1.5 % of the network's; nats on validation.
 
 And how many characters are judged, from the middle of the first half of the original's validation part."""
@@ -126,7 +126,7 @@ def _prose(part: torch.Tensor) -> torch.Tensor:
 
 
 def _called(answer: Callable, network: Transformer) -> Mapping[str, object]:
-    learned = _prose(load_shakespeare().test)
+    learned = _prose(load_shakespeare().train)
     torch.manual_seed(0)
     try:
         received = answer(copy.deepcopy(network), learned)

@@ -1,16 +1,22 @@
 """The experiment of notebook 20: six ways to teach the shipped transformer another style, at equal steps.
 
-`python -m utils experiments 20_adapters` writes `data/experiments/20_adapters.jsonl`, a row for each training.
-Interrupted, the same command goes on from there. All learn from the same text, the last tenth of Tiny Shakespeare as
-prose, which is new to the network. All have one seed and so the same windows; the rates of full fine-tuning and of LoRA
-are chosen among several on validation.
+`python -m utils experiments 20_adapters` writes `data/experiments/20_adapters.jsonl`, a row for each training, in four
+parts:
+
+- "rates": several learning rates of each way, all with one seed; the best on validation is taken from there on;
+- "seeds": each way at its rate with five other seeds, which draw windows and adapters; judged on test, too;
+- "ranks": LoRA at its rate with other ranks, scaled as LoRA's paper does and as rsLoRA does;
+- "new text": full fine-tuning and LoRA on a tenth of the text that the network has not read in the original either,
+  rates first, then seeds.
+
+Interrupted, the same command goes on.
 """
 
 import copy
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -26,12 +32,12 @@ from utils.transformer import LANGUAGE, Transformer, load_transformer
 
 NAME = "20_adapters"
 
-MINUTES = 2
+MINUTES = 6
 
 CHECKPOINT = "Shakespeare-draft"
 """The smaller of the two: a training takes seconds."""
 
-JUDGED = 12_800
+JUDGED = {"validation": 12_800, "test": 25_600}
 """Characters of a part that is judged, from its middle."""
 
 STEPS = 100
@@ -40,8 +46,8 @@ STEPS = 100
 RANK, SCALE = 2, 4.0
 """Of the adapters, which lie on all matrices of the blocks: 8,064 trained numbers, 2.98 % of the network's."""
 
-CHOOSING_SEED = 10
-"""Of all trainings here: it draws the adapters and the windows. The notebook trains a further pair with its own."""
+CHOOSING_SEED, SEEDS = 10, range(5)
+"""Of the trainings that choose the rates and of those with other ranks; of those that are compared."""
 
 
 @functools.cache
@@ -54,16 +60,19 @@ def network() -> Transformer:
 def part(name: str, style: str = "prose") -> torch.Tensor:
     """Return a part of the text in a style, as numbers; `style` "" is the original.
 
-    None of them is text that the network learned from: "train" is the last tenth of Tiny Shakespeare, "validation" and
-    "test" are from the two halves of what it was chosen on, 12,801 characters from the middle of each.
+    "train" is what the network learned from, 85 % of Tiny Shakespeare, so only the style is new to it. "new" is the
+    last tenth, of which it has read nothing. "validation" and "test" are from the two halves of what its checkpoint was
+    chosen on, from the middle of each.
     """
     text = load_shakespeare()
     first, second = text.validation.tensor_split(2)
-    whole = {"train": text.test, "validation": first, "test": second}[name]
+    whole = {"train": text.train, "new": text.test, "validation": first, "test": second}[name]
     if style:
         whole = text.vocabulary.encode(getattr(restyling, style)(text.vocabulary.decode(whole)))
-    start = (len(whole) - JUDGED) // 2
-    return whole if name == "train" else whole[start : start + JUDGED + 1]
+    if name not in JUDGED:
+        return whole
+    start = (len(whole) - JUDGED[name]) // 2
+    return whole[start : start + JUDGED[name] + 1]
 
 
 # --- ways to train ----------------------------------------------------------------------------------------------------
@@ -79,9 +88,9 @@ def in_blocks(name: str) -> bool:
     return name != "head"
 
 
-def low_rank(rank: int = RANK, *, base: nn.Module | None = None) -> nn.Module:
+def low_rank(rank: int = RANK, *, scale: float = SCALE, base: nn.Module | None = None) -> nn.Module:
     """Return the network, or another base, with an adapter on each matrix of the blocks; the global generator draws."""
-    return adapted(base or network(), lambda layer: LowRankAdapter(layer, rank=rank, scale=SCALE), choose=in_blocks)
+    return adapted(base or network(), lambda layer: LowRankAdapter(layer, rank=rank, scale=scale), choose=in_blocks)
 
 
 def subspace() -> nn.Module:
@@ -107,24 +116,45 @@ COMPARED = ("full", "LoRA", "QLoRA")
 """What the notebook trains once more."""
 
 TRIED: dict[str, tuple[float, ...]] = {
-    "full": (5e-4, 1e-3, 2.5e-4, 1.2e-4),
-    "LoRA": (5e-3, 2.5e-3, 1.2e-3),
-    "QLoRA": (2.5e-3,),
-    "random subspace": (3e-3,),
-    "head only": (2e-3,),
-    "norms only": (1e-2,),
+    "full": (1.2e-4, 2.5e-4, 5e-4, 1e-3),
+    "LoRA": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
+    "random subspace": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
+    "head only": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
+    "norms only": (1e-2, 2e-2, 4e-2, 8e-2),
 }
-"""Highest learning rates that are tried on validation, in this order; QLoRA takes LoRA's, controls are not tuned."""
+"""Highest learning rates that are tried on validation, as many for each way; QLoRA takes that of LoRA."""
+
+TRIED_ON_NEW_TEXT: dict[str, tuple[float, ...]] = {"full": (1.2e-4, 2.5e-4, 5e-4), "LoRA": (6e-4, 1.2e-3, 2.5e-3)}
+"""The same for training on the text that is new."""
+
+SCALES: dict[str, Callable[[int], float]] = {
+    "alpha / r": lambda rank: SCALE * RANK / rank,
+    "alpha / root r": lambda rank: SCALE * math.sqrt(RANK / rank),
+}
+"""Of other ranks: LoRA's and rsLoRA's, both with the alpha that makes the scale of rank 2 what it is."""
+
+OTHER_RANKS = (1, 8, 32)
 
 
-def trained(way: str, rate: float, seed: int, *, rank: int = RANK, style: str = "prose") -> nn.Module:
-    """Return a trained network of a way; the seed draws its adapters and the windows."""
+def trained(
+    way: str, rate: float, seed: int, *, model: nn.Module | None = None, style: str = "prose", learned: str = "train"
+) -> nn.Module:
+    """Return a trained network of a way; the seed draws its adapters and the windows.
+
+    Args:
+        way: one of `WAYS`.
+        rate: the highest learning rate.
+        seed: 0 to 4 are those of the table.
+        model: is trained in place of a new one of this way.
+        style: of the text.
+        learned: part of the text that is learned from.
+    """
     torch.manual_seed(seed)
-    model = low_rank(rank) if way == "LoRA" else WAYS[way]()
+    model = WAYS[way]() if model is None else model
     recipe = TextRecipe(
         steps=STEPS, batch_size=4, context=128, learning_rate=rate, weight_decay=0.0, warm_up=0.1, seed=seed
     )  # fmt: skip
-    fit_text(model, part("train", style), recipe, every=STEPS)
+    fit_text(model, part(learned, style), recipe, every=STEPS)
     return model
 
 
@@ -136,28 +166,56 @@ def judged(model: nn.Module, name: str, style: str = "prose") -> float:
     return round(evaluate_text(model, part(name, style), stride=256).nats, 5)
 
 
-def chosen(rows: list[dict]) -> dict[str, dict]:
-    """Return the row of each way with the lowest nats on validation."""
-    return {way: min((row for row in rows if row["way"] == way), key=lambda row: row["nats"]) for way in TRIED}
+def chosen_rates(rows: list[dict], part_of_table: str = "rates") -> dict[str, float]:
+    """Return the rate of each way with the lowest nats on validation among those that were tried with one seed."""
+    best: dict[str, dict] = {}
+    for row in rows:
+        if row["part"] == part_of_table and row["seed"] == CHOOSING_SEED:
+            best[row["way"]] = min(best.get(row["way"], row), row, key=lambda each: each["nats"])
+    rates = {way: row["rate"] for way, row in best.items()}
+    return rates | ({"QLoRA": rates["LoRA"]} if part_of_table == "rates" else {})
 
 
-def conditions() -> list[dict]:
-    """List what is trained, in order."""
-    return [{"way": way, "rate": rate, "seed": CHOOSING_SEED} for way, rates in TRIED.items() for rate in rates]
+def conditions(rows: list[dict]) -> Iterator[dict]:
+    """Yield what is trained, in order; what follows rates needs their rows, which may be added while this yields."""
+    for part_of_table, tried, ways in (
+        ("rates", TRIED, tuple(WAYS)),
+        ("new text", TRIED_ON_NEW_TEXT, tuple(TRIED_ON_NEW_TEXT)),
+    ):
+        for way, rates in tried.items():
+            for rate in rates:
+                yield {"part": part_of_table, "way": way, "rate": rate, "seed": CHOOSING_SEED}
+        best = chosen_rates(rows, part_of_table)
+        name, seeds = ("seeds", SEEDS) if part_of_table == "rates" else ("new text", SEEDS[:3])
+        for seed in seeds:
+            for way in ways:
+                yield {"part": name, "way": way, "rate": best[way], "seed": seed}
+    rate = chosen_rates(rows)["LoRA"]
+    for rank in OTHER_RANKS:
+        for scale in SCALES:
+            yield {"part": "ranks", "way": f"rank {rank}, {scale}", "rate": rate, "seed": CHOOSING_SEED}
 
 
 def measured(wanted: dict) -> dict:
-    """Train what a row is about and return the row: trained numbers, nats on validation."""
-    model = trained(wanted["way"], wanted["rate"], wanted["seed"])
-    return {**wanted, "trained": trained_parameters(model), "nats": judged(model, "validation")}
+    """Train what a row is about and return the row: trained numbers, nats on validation, and on test for a seed."""
+    if wanted["part"] == "ranks":
+        rank, scale = wanted["way"].removeprefix("rank ").split(", ")
+        torch.manual_seed(wanted["seed"])
+        model = low_rank(int(rank), scale=SCALES[scale](int(rank)))
+        trained("LoRA", wanted["rate"], wanted["seed"], model=model)
+    else:
+        learned = "new" if wanted["part"] == "new text" else "train"
+        model = trained(wanted["way"], wanted["rate"], wanted["seed"], learned=learned)
+    row = {**wanted, "trained": trained_parameters(model), "nats": judged(model, "validation")}
+    return row | ({"test": judged(model, "test")} if wanted["part"] == "seeds" else {})  # "new" goes on where it ends
 
 
 def digest() -> str:
     """Return a digest of what the rows depend on: the trainings, the adapters, the styles, the shipped network."""
     code = (
-        part, in_blocks, low_rank, subspace, trained, judged, adapters.LowRankAdapter, adapters.RandomSubspace,
-        adapters.adapted, adapters.training_only, nf4_linear.NF4Linear,
-        nf4_linear.pack_scales, weight_only.nf4, restyling.prose, restyling.modern, transformer.Transformer,
+        part, in_blocks, low_rank, subspace, trained, judged, measured, adapters.LowRankAdapter,
+        adapters.RandomSubspace, adapters.adapted, adapters.training_only, nf4_linear.NF4Linear, nf4_linear.pack_scales,
+        weight_only.nf4, restyling.prose, restyling.modern, transformer.Transformer,
         transformer.Block, transformer.Attention, transformer.FeedForward, language_models.evaluate_text,
         language_models.strided_windows,
     )  # fmt: skip
@@ -166,17 +224,33 @@ def digest() -> str:
 
 def run() -> str:
     """Train what the table lacks, write it after each row, and return a line that says how much it holds."""
-    about = {"digest": digest(), "versions": library_versions(), "minutes": 0.0}
+    return complete_rows(NAME, {"digest": digest()}, conditions, measured)
+
+
+def complete_rows(
+    name: str, about: dict, conditions: Callable[[list[dict]], Iterator[dict]], measure: Callable[[dict], dict]
+) -> str:
+    """Measure what a table lacks, write it after each row, and return a line that says how much it holds.
+
+    As `experiment_files.complete`, for rows of several values, of which later ones may depend on earlier ones.
+
+    Args:
+        name: of the table.
+        about: its first line; versions and minutes are added. A table of another digest or other versions is made anew.
+        conditions: yields what each row is about, given the rows so far, which grow while it yields.
+        measure: returns the row of a condition, the condition in it.
+    """
+    about = {**about, "versions": library_versions(), "minutes": 0.0}
     rows: list[dict] = []
-    if (EXPERIMENTS / f"{NAME}.jsonl").exists():
-        before, found = read_experiment(NAME)
+    if (EXPERIMENTS / f"{name}.jsonl").exists():
+        before, found = read_experiment(name)
         if (before["digest"], before["versions"]) == (about["digest"], about["versions"]):
             about, rows = before, found
-    for wanted in conditions():
+    for wanted in conditions(rows):
         if any(wanted.items() <= row.items() for row in rows):
             continue
         began = time.process_time()
-        rows.append(measured(wanted))
+        rows.append(measure(wanted))
         about["minutes"] = round(about["minutes"] + (time.process_time() - began) / 60, 3)
-        write_experiment(NAME, about, rows)
-    return f"{NAME}: {len(rows)} rows, {about['minutes']:.1f} minutes"
+        write_experiment(name, about, rows)
+    return f"{name}: {len(rows)} rows, {about['minutes']:.1f} minutes"

@@ -15,10 +15,16 @@ IN_NOTEBOOK = [
     ),
     # a product of sides in place of their sum
     ("3 * (320 + 96))", "3 * (320 * 96))", "rank 2 in all matrices of the blocks"),
+    # every way is trained with the rate of full fine-tuning
+    (
+        "way: experiment.trained(way, rates[way], SEED)",
+        'way: experiment.trained(way, rates["full"], SEED)',
+        "full fine-tuning, LoRA and QLoRA, trained here once more",
+    ),
     # only half of the scale is made up for
     (
-        "by_rate = changes_after_ten_steps(scale=1.0, rate_up=0.04)",
-        "by_rate = changes_after_ten_steps(scale=1.0, rate_up=0.02)",
+        "by_step = changes_after_ten_steps(scale=1.0, rate_up=0.04)",
+        "by_step = changes_after_ten_steps(scale=1.0, rate_up=0.02)",
         "with Adam, four times the scale",
     ),
     # a random matrix in place of the change
@@ -67,6 +73,13 @@ IN_LIBRARY = [
         "return gradient @ ctx.layer.dequantized().to(gradient.dtype), None",
         "return gradient @ ctx.layer.dequantized().abs().to(gradient.dtype), None",
         "gradients go through the codes",
+    ),
+    # the teacher's logarithms are taken for its probabilities
+    (
+        "utils.language_models",
+        'F.kl_div(ours, wanted, reduction="batchmean", log_target=True)',
+        'F.kl_div(ours, wanted, reduction="batchmean")',
+        "by hand, in a line and by utils",
     ),
     # the mean is added and was never taken off
     (
