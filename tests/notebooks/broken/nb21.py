@@ -90,7 +90,7 @@ IN_LIBRARY = [
         "utils.speculative_decoding",
         "        self.cache.forget_last(len(self.read) - same)\n",
         "",
-        "over the 27 texts of three characters",
+        "the share that is accepted",
     ),
     # what was refused is drawn from p
     (
