@@ -28,7 +28,8 @@ def slots_as_gantt(schedules: Mapping[str, Sequence[tuple[int, int, int]]], slot
             axis.add_patch(Rectangle((start, slot - 0.4), steps, 0.8, facecolor=colour, edgecolor="0.3"))
             idle = Rectangle((start + steps, slot - 0.4), end - start - steps, 0.8, facecolor=REMOVED, edgecolor="0.3")
             axis.add_patch(idle)
-            axis.text(start + steps / 2, slot, f"{number + 1}", ha="center", va="center", fontsize=7)
+            if steps > last / 50:  # else there is no room for it
+                axis.text(start + steps / 2, slot, f"{number + 1}", ha="center", va="center", fontsize=7)
         axis.set(title=name, xlim=(0, 1.02 * last), ylim=(slots - 0.5, -0.5), ylabel="slot")
         axis.set_yticks(range(slots), [f"{slot + 1}" for slot in range(slots)])
         axis.grid(visible=False, axis="y")
@@ -58,7 +59,7 @@ def pages_and_tables(tables: Mapping[str, Sequence[int]], lengths: Mapping[str, 
         for index, number in enumerate(table):
             box(axis, left + 1.7 * index, 1.3, 1.6, 1.5, f"{number}", REMOVED)
             arrow(axis, (left + 1.7 * index + 0.8, 2.8), (1.45 + 2.0 * number, 6.6))
-    axis.text(wide + 0.5, 0.7, f"a page holds {page} characters", ha="right", va="center", fontsize=7)
+    axis.text(wide + 0.5, 9.1, f"a page holds {page} characters", ha="right", va="center", fontsize=7)
     return figure
 
 
@@ -85,7 +86,7 @@ def round_of_speculation(text: str, drafted: str, accepted: int, own: str) -> Fi
             box(axis, 8.0 + place, 5.4, 1, 1.2, character if kept else last, COLOURS[2] if kept else COLOURS[4])
     if accepted == len(drafted):
         box(axis, 8.0 + len(shown), 5.4, 1, 1.2, own if own not in "\n " else "␣¶"[own == "\n"], COLOURS[4])
-    box(axis, 8.0 + len(text) - 1, 2.7, len(drafted) + 1, 1.6, "one pass of the network", REMOVED)
+    box(axis, 8.0 + len(text) - 1, 2.7, len(drafted) + 1, 1.6, "one pass", REMOVED)
     for row, name in ((1.4, "drafted"), (6.0, "written")):
         axis.text(7.6, row, name, ha="right", va="center")
     axis.text(8.0 + len(shown) + 1.4, 6.0, "green: accepted\norange: its own", ha="left", va="center", fontsize=7)

@@ -37,7 +37,7 @@ def _judged(p, q, drafted, uniform, *, rest=None, accept=None, behind=True, whol
 def _table(order, strength=10.0):
     def draft(train, part):
         table = ngram_probabilities(train, order, 65, strength=strength).float()
-        seen = part.unfold(0, max(1, order - 1), 1)[9 - max(1, order - 1) : -1]
+        seen = part.unfold(0, max(1, order - 1), 1)[8 - max(1, order - 1) : -1]
         return table[tuple(seen.T)] if order > 1 else table.expand(len(part) - 8, 65)
 
     return draft

@@ -34,6 +34,13 @@ IN_NOTEBOOK = [
 ]
 
 IN_LIBRARY = [
+    # the position of every character but the first is off by one
+    (
+        "utils.transformer",
+        "positions = torch.arange(self.seen, self.seen + count, device=self.stored.device)",
+        "positions = torch.arange(self.seen, self.seen + count, device=self.stored.device) + (self.seen > 0)",
+        "step for step the logits",
+    ),
     # a stale cache: the rejected characters stay
     (
         "utils.transformer",
@@ -78,6 +85,13 @@ IN_LIBRARY = [
         "if drawn * q[place, character] >= 2 * p[place, character]:",
         "in 2,000 draws a chi-squared test",
     ),
+    # what the draft wrote and the network refused stays in the cache
+    (
+        "utils.speculative_decoding",
+        "        self.cache.forget_last(len(self.read) - same)\n",
+        "",
+        "the share that is accepted",
+    ),
     # what was refused is drawn from p
     (
         "utils.speculative_decoding",
@@ -91,5 +105,26 @@ IN_LIBRARY = [
         "            self._release(self.active.index(request))",
         "            pass",
         "two of three requests have slots",
+    ),
+    # the file is told a position too many
+    (
+        "utils.cached_export",
+        "np.array([self.length], dtype=np.int64)",
+        "np.array([min(self.length + 1, 255)], dtype=np.int64)",
+        "60 steps of the file in float",
+    ),
+    # a client that has left is written for
+    (
+        "utils.streaming_server",
+        "            streamer.cancel(stream.request)  # nothing, if it is at its end",
+        "            pass",
+        "a client that leaves frees its slot",
+    ),
+    # a refusal does not say when to come back
+    (
+        "utils.streaming_server",
+        'headers = {"Retry-After": str(error.retry_after)}',
+        "headers = {}",
+        "every request is answered with its whole text",
     ),
 ]
