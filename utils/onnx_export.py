@@ -436,7 +436,7 @@ def _watched(
             graph_model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = False  # it would keep twice what all activations take
-    options.enable_mem_pattern = False  # one block for all of a run, many times over: 300 MB more for EfficientNet-Lite0
+    options.enable_mem_pattern = False  # nor this: it took 300 MB more for EfficientNet-Lite0
     session = onnxruntime.InferenceSession(
         graph_model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
     )
