@@ -1,10 +1,12 @@
 """MNIST and Fashion-MNIST as they come with the course: splits, damage that is found, calibration batches; CIFAR-10."""
 
+import gc
 import gzip
 import hashlib
 import shutil
 import urllib.error
 import urllib.request
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torchvision import datasets
 
-from utils.dataset_files import DataError, read_idx
+from utils.dataset_files import DataError, idx_splits, read_idx
 from utils.datasets import FASHION_CLASSES, Examples, Splits, calibration_batches, load
 from utils.files import ROOT
 
@@ -72,6 +74,12 @@ def test_validation_is_stratified(mnist):
     held_out = torch.bincount(mnist.validation.labels)
     share = (held_out + torch.bincount(mnist.train.labels)) / 12
     assert (held_out - share).abs().max() <= 1
+
+
+def test_what_was_read_is_not_kept():
+    images = weakref.ref(idx_splits("mnist")[2].images)
+    gc.collect()
+    assert images() is None
 
 
 def test_validation_is_fixed(mnist):

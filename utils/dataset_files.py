@@ -3,7 +3,6 @@
 PyTorch and TensorFlow read them alike.
 """
 
-import functools
 import gzip
 import hashlib
 import zlib
@@ -59,7 +58,8 @@ def mnist_arrays(root: Path | None = None) -> tuple[GrayImages, GrayImages, Gray
 def idx_splits(data_set: str, root: Path | None = None) -> tuple[GrayImages, GrayImages, GrayImages]:
     """Return the course's three splits: 55,000 to learn from, 5,000 to choose by, 10,000 to look at once.
 
-    The digest of each file is checked once per process.
+    The files are read, and their digests checked, at each call: kept, the bytes of one set would hold 55 MB of a
+    notebook's memory.
 
     Args:
         data_set: "mnist" or "fashion_mnist".
@@ -68,7 +68,10 @@ def idx_splits(data_set: str, root: Path | None = None) -> tuple[GrayImages, Gra
     Raises:
         DataError: a file is missing, truncated, corrupted or swapped.
     """
-    images, labels, test_images, test_labels = _files(data_set, DATA / data_set if root is None else Path(root))
+    folder = DATA / data_set if root is None else Path(root)
+    images, labels, test_images, test_labels = (
+        read_idx(folder / f"{name}.gz", data_set=data_set) for name in IDX_DIGESTS[data_set]
+    )
     held_out = held_out_for_validation(labels)
     return (
         GrayImages(images[~held_out], labels[~held_out]),
@@ -86,12 +89,6 @@ def held_out_for_validation(labels: np.ndarray) -> np.ndarray:
     held_out = np.zeros(len(labels), dtype=bool)
     held_out[np.argsort(labels, kind="stable")[::VALIDATION_EVERY]] = True
     return held_out
-
-
-@functools.cache
-def _files(data_set: str, root: Path) -> tuple[np.ndarray, ...]:
-    """Return training images and labels, test images and labels; cached, so checked once per process."""
-    return tuple(read_idx(root / f"{name}.gz", data_set=data_set) for name in IDX_DIGESTS[data_set])
 
 
 def read_idx(path: str | Path, *, data_set: str = "mnist") -> np.ndarray:

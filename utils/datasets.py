@@ -70,8 +70,7 @@ def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = Fa
     """Load a data set by name and split it.
 
     MNIST and Fashion-MNIST (each: train 55,000, validation 5,000, test 10,000) come with the course and need no
-    network; the digest of each file is checked once per process. "cifar10" is downloaded by torchvision at the first
-    call.
+    network; the digest of each file is checked at each call. "cifar10" is downloaded by torchvision at the first call.
 
     Args:
         name: "mnist", "fashion_mnist" or "cifar10".
