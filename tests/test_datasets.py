@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torchvision import datasets
 
 from utils.dataset_files import DataError, idx_splits, read_idx
-from utils.datasets import FASHION_CLASSES, Examples, Splits, calibration_batches, load
+from utils.datasets import FASHION_CLASSES, Examples, Splits, calibration_batches, load, noise_like
 from utils.files import ROOT
 
 MNIST = ROOT / "data" / "mnist"
@@ -229,6 +229,32 @@ def test_calibration_refuses_more_images_than_there_are_and_all_three_splits():
         calibration_batches(numbered(20), batches=3, batch_size=7, seed=0)
     with pytest.raises(TypeError, match="got Splits; choose one of them"):
         calibration_batches(Splits(*[numbered(20)] * 3), batches=2, batch_size=4, seed=0)
+
+
+def test_noise_fills_the_range_of_the_inputs_and_no_more():
+    for low, high in ((0.0, 1.0), (-20.0, 12.5)):
+        batches = [low + (high - low) * torch.rand(8, 3, 50, generator=torch.Generator().manual_seed(s)) for s in (1, 2)]
+        noise = noise_like(batches)
+        assert [each.shape for each in noise] == [(8, 3, 50)] * 2
+        lowest, highest = torch.cat(noise).min().item(), torch.cat(noise).max().item()
+        assert torch.cat(batches).min() <= lowest < low + 0.05 * (high - low)
+        assert torch.cat(batches).max() >= highest > high - 0.05 * (high - low)
+        assert not torch.equal(*noise)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_noise_for_tokens_is_tokens_of_their_type(dtype):
+    batches = list(torch.randint(2, 9, (4, 50, 12), generator=torch.Generator().manual_seed(0)).to(dtype))
+    noise = torch.stack(noise_like(batches))
+    assert noise.dtype == dtype
+    assert noise.unique().tolist() == list(range(2, 9))
+
+
+def test_noise_between_0_and_1_is_what_torch_draws_for_images():
+    torch.manual_seed(5)
+    wanted = torch.rand(4, 1, 3, 3)
+    torch.manual_seed(5)
+    assert torch.equal(noise_like([torch.linspace(0, 1, 36).view(4, 1, 3, 3)])[0], wanted)
 
 
 def test_take_gives_the_first_examples_or_all_there_are():

@@ -56,6 +56,14 @@ DATA_SETS = {
 MAIN_DATA_SET = "mnist"
 """The data set of a record that names none."""
 
+EXAMPLE = "in this example "
+"""How a claim begins that is about the network which a template comes with, and about no other."""
+
+EXAMPLE_WAY_OUT = (
+    ". It was written for the template's own network: with another one, change its sentence and its condition to what "
+    "you can stand for, or delete it, and run this cell again; the cells above need not run again"
+)
+
 SHOWN_AT_MOST = 6
 """Values that a claim's line shows; the report has them all."""
 
@@ -112,7 +120,9 @@ def claim(
     row = _claim_row(statement, holds, measured, unit, null_result)
     keep(row, ("kind", "statement"))
     if not row["holds"]:
-        raise ClaimError(f"does not hold: {statement}. Measured: {_shown(measured, unit, at_most=len(measured))}")
+        way_out = EXAMPLE_WAY_OUT if statement.startswith(EXAMPLE) else ""
+        shown = _shown(measured, unit, at_most=len(measured))
+        raise ClaimError(f"does not hold: {statement}. Measured: {shown}{way_out}")
     print(f"✓ {statement}  [{_shown(measured, unit)}]")
 
 
@@ -211,7 +221,8 @@ def record(
         technique: "dense", "unstructured pruning", "svd", ...
         model: the class of the network.
         family: what it is drawn as, one of `FAMILIES`.
-        epochs: training spent on it, in epochs of 55,000 images, beyond the network that it starts from; 0 for none.
+        epochs: training spent on it, in epochs of 55,000 images (of data of your own: of its whole training split),
+            beyond the network that it starts from; 0 for none.
         training: what those epochs were, in a few words.
         variant: tells rows of one technique and model apart, for instance "90 % by magnitude".
         data_set: what the network is made for and was measured on, one of `DATA_SETS`.

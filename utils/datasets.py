@@ -5,6 +5,7 @@ Images are float32 tensors of shape (N, channels, height, width) with values in 
 
 import functools
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ class Examples(NamedTuple):
     """Images of shape (N, channels, height, width), float32, and their labels of shape (N,), int64.
 
     Other inputs stand in the place of images: vectors of shape (N, features) or sequences (N, length, features), both
-    float32, or tokens of shape (N, length), int64, for a network that begins with an embedding. Labels count from 0.
+    float32, or tokens of shape (N, length), int64, for a network that begins with an embedding. Tokens of a network that
+    is to be written to an ONNX file are float32, and its forward begins with `tokens.long()`. Labels count from 0.
     """
 
     images: torch.Tensor
@@ -111,6 +113,22 @@ def calibration_batches(train: Examples, *, batches: int, batch_size: int, seed:
         raise ValueError(f"{batches} batches of {batch_size} images need more than the {len(train.images)} there are")
     chosen = np.random.default_rng(seed).permutation(len(train.images))[: batches * batch_size]
     return list(train.images[torch.from_numpy(chosen)].split(batch_size))
+
+
+def noise_like(batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Draw noise of the range of the batches, in their place: the control for what only the right inputs can show.
+
+    It is uniform between the lowest and the highest value of all batches. Where all of these are whole numbers, as
+    tokens are, so is the noise. Noise between 0 and 1 would be no control for other inputs: for tokens it is always
+    token 0, and for a signal between -20 and 20 a range that cuts the signal off.
+
+    >>> [sorted(set(noise.tolist())) for noise in noise_like([torch.tensor([3, 4] * 50), torch.tensor([5, 3] * 50)])]
+    [[3, 4, 5], [3, 4, 5]]
+    """
+    low, high = min(batch.min().item() for batch in batches), max(batch.max().item() for batch in batches)
+    if all(bool((batch == batch.round()).all()) for batch in batches):
+        return [torch.randint(int(low), int(high) + 1, batch.shape).to(batch.dtype) for batch in batches]
+    return [low + (high - low) * torch.rand(batch.shape, dtype=batch.dtype) for batch in batches]
 
 
 def _load_idx(data_set: str, root: Path) -> Splits:

@@ -33,11 +33,11 @@ IN_NOTEBOOK = [
     (
         "return quantize_onnx_static(source, path, images)",
         "return source",
-        "int8 takes at least a byte for each parameter",
+        "in this example int8 takes at least a byte for each parameter",
     ),
     # the control is calibrated as the method is
     (
-        "noise = [torch.rand(batch.shape) for batch in batches]",
+        "noise = noise_like(batches)",
         "noise = batches",
         "in this example int8 costs the dense network",
     ),
