@@ -88,7 +88,7 @@ LENET5_2_KB = replace(LENET5, arguments={"channels": (6, 20), "hidden": 32}, kep
 SIZES = {
     "LeNet5-1-kB": replace(LENET5, arguments={"channels": (4, 12), "hidden": 24}, kept=0.20, seeds=(0,)),
     "LeNet5-2-kB": LENET5_2_KB,
-    "LeNet5-2-kB-plain": replace(_without_teacher(LENET5_2_KB, shift=0), seeds=LENET5_2_KB.seeds),
+    "LeNet5-2-kB-plain": replace(_without_teacher(LENET5_2_KB, shift=0), seeds=(0,)),
     "LeNet5-3-kB": LENET5,
     "LeNet5-3-kB-labels": _without_teacher(LENET5, shift=1),
     "LeNet5-3-kB-plain": _without_teacher(LENET5, shift=0),
@@ -109,7 +109,7 @@ CONTROLS = {model: {"labels": f"{name}-labels", "plain": f"{name}-plain"} for mo
 """The same without a teacher, and without shifted images either, as in the papers."""
 
 SMALL_CONTROL = "LeNet5-2-kB-plain"
-"""The files of 2 kB without a teacher and without shifts, beside the published points around that size."""
+"""The file of 2 kB without a teacher and without shifts, beside the published points around that size."""
 
 FRONTIER = {
     "LeNet300100": ("LeNet300100-3-kB", "LeNet300100-7-kB"),
