@@ -71,5 +71,10 @@ IN_LIBRARY = [
     # one temperature for all
     ("utils.language_models", "(logits / temperature).softmax", "logits.softmax", "the lower the temperature"),
     # no temperature changes anything
-    ("utils.language_models", "parameter /= temperature", "parameter /= 1.0", "at the temperature chosen on validation"),
+    (
+        "utils.language_models",
+        "parameter /= temperature",
+        "parameter /= 1.0",
+        "at the temperature chosen on validation",
+    ),
 ]
