@@ -84,7 +84,9 @@ if __name__ == "__main__":
         wide = ways_of(worker, network) | {"mute": mute_way(worker, network)}
         wide = {way: wide[way] for way in ("silent", "mute", "together")}
         steps = {
-            n: in_turn(worker, ways, digits, n, repeats if n < 1024 else 3)
+            n: in_turn(
+                worker, ways, digits, n, repeats if n < 1024 else min(repeats, 3)
+            )
             for n in sizes
         }
         turns = {n: in_turn(worker, wide, digits, n, 3 * repeats) for n in wide_sizes}
