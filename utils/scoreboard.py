@@ -53,10 +53,18 @@ def by_data_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def label_of(row: Row) -> str:
     """Return a short name for a chart: notebook, network, and the beginning of the variant or else the technique.
 
+    A variant that only says the network's name again is left out.
+
     >>> label_of({"notebook": "03_x", "technique": "pruning", "model": "LeNet5", "variant": "3-12-64, exported"})
     '03 LeNet5 3-12-64'
+    >>> label_of({"notebook": "17_x", "technique": "language model", "model": "CharacterLSTM", "variant": "LSTM"})
+    '17 CharacterLSTM'
     """
-    return f"{row['notebook'][:2]} {row['model']} {row['variant'].split(',')[0] or row['technique']}"
+    words = [row["notebook"][:2], row["model"]]
+    beginning = row["variant"].split(",")[0] or row["technique"]
+    if beginning.lower() not in row["model"].lower():
+        words.append(beginning)
+    return " ".join(words)
 
 
 def collect(run: Iterable[Row], reference: Iterable[Row]) -> list[dict]:

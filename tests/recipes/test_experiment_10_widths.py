@@ -1,28 +1,14 @@
-"""The long experiment of notebook 10: whole, not stale, and its ways differ in nothing but the rounding."""
+"""The long experiment of notebook 10: its ways differ in nothing but the rounding."""
 
 import pytest
 import torch
 
-from utils import experiment_files
 from utils.datasets import load
 from utils.experiment_files import condition, read_experiment
 from utils.qat import fake_quantized_layers
 from utils.recipes import experiment_10_widths as widths
 from utils.recipes.quantization_starts import load_start
 from utils.training import logits
-
-
-def test_the_table_holds_every_row_once_and_is_not_stale():
-    about, rows = read_experiment(widths.NAME)
-    assert about["digest"] == widths.digest(), f"run `python -m utils experiments {widths.NAME}` again"
-    assert [condition(row) for row in rows] == list(widths.conditions())
-    assert all(0 < row["error"] < 100 for row in rows)
-
-
-def test_a_whole_table_is_not_trained_again(monkeypatch):
-    monkeypatch.setattr(widths, "load_start", None)  # must not be called
-    monkeypatch.setattr(experiment_files, "write_experiment", None)
-    assert widths.run().startswith("10_widths: ")
 
 
 def test_through_the_rounding_and_in_float_the_training_is_the_same(monkeypatch):

@@ -83,9 +83,12 @@ def _without_teacher(recipe: CompressionRecipe, *, shift: int) -> CompressionRec
     return replace(recipe, teacher="", pruning=pruning, tuning=tuning, seeds=(0, 1))
 
 
+LENET5_2_KB = replace(LENET5, arguments={"channels": (6, 20), "hidden": 32}, kept=0.20, seeds=(0, 1, 2))
+
 SIZES = {
     "LeNet5-1-kB": replace(LENET5, arguments={"channels": (4, 12), "hidden": 24}, kept=0.20, seeds=(0,)),
-    "LeNet5-2-kB": replace(LENET5, arguments={"channels": (6, 20), "hidden": 32}, kept=0.20, seeds=(0, 1, 2)),
+    "LeNet5-2-kB": LENET5_2_KB,
+    "LeNet5-2-kB-plain": replace(_without_teacher(LENET5_2_KB, shift=0), seeds=(0,)),
     "LeNet5-3-kB": LENET5,
     "LeNet5-3-kB-labels": _without_teacher(LENET5, shift=1),
     "LeNet5-3-kB-plain": _without_teacher(LENET5, shift=0),
@@ -105,6 +108,9 @@ GOALS = {"LeNet300100": "LeNet300100-7-kB", "LeNet5": "LeNet5-3-kB"}
 CONTROLS = {model: {"labels": f"{name}-labels", "plain": f"{name}-plain"} for model, name in GOALS.items()}
 """The same without a teacher, and without shifted images either, as in the papers."""
 
+SMALL_CONTROL = "LeNet5-2-kB-plain"
+"""The file of 2 kB without a teacher and without shifts, beside the published points around that size."""
+
 FRONTIER = {
     "LeNet300100": ("LeNet300100-3-kB", "LeNet300100-7-kB"),
     "LeNet5": ("LeNet5-1-kB", "LeNet5-2-kB", "LeNet5-3-kB", "LeNet5-3-kB-long"),
@@ -123,6 +129,7 @@ RECIPES = {name: recipe for size, recipe in SIZES.items() for name in seeds_of(s
 
 MINUTES = {
     **dict.fromkeys(SIZES, 5),
+    "LeNet5-2-kB-plain": 3,
     "LeNet5-3-kB-labels": 3,
     "LeNet5-3-kB-plain": 3,
     "LeNet5-3-kB-long": 10,

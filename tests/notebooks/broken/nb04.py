@@ -56,8 +56,8 @@ IN_NOTEBOOK = [
     ),
     # one list in place of rows
     (
-        'mended = final["Taylor, by row in fc3"]',
-        'mended = final["Taylor"]',
+        'by_row = final["Taylor, by row in fc3"]',
+        'by_row = final["Taylor"]',
         "so compared, Taylor is ahead of chance and behind magnitude",
     ),
     # the control gets the rounds, too

@@ -5,6 +5,8 @@ IN_NOTEBOOK = [
     ("key=lambda tree: tree[0])", "key=lambda tree: -tree[0])", "hand, loop and huffman"),
     ("(whole >> 7) & 0xFF", "(whole >> 2) & 0xFF", "Huffman writes the exponents of both networks"),
     ("zeros < 2**bits - 1", "zeros < 2**bits - 2", "hand, loop and relative_indices agree"),
+    # a control that exchanges nothing
+    ("size=(times * len(kept), 2)", "size=(0, 2)", "the number of weights of each unit, or of each pixel"),
 ]
 
 IN_LIBRARY = [

@@ -31,6 +31,12 @@ IN_NOTEBOOK = [
         "up_to_it = text.train",
         "with the 5 % just before it counted",
     ),
+    # the LSTM is given the transformer's logits
+    (
+        "language_models.cooler(shipped[name], temperature)",
+        'language_models.cooler(shipped["transformer"], temperature)',
+        "the LSTM's temperature is nearer to 1",
+    ),
     # an untrained network in place of the shipped one
     ('load_transformer(names["transformer"])', "Transformer().eval()", "the same network on the same text"),
 ]
@@ -64,4 +70,11 @@ IN_LIBRARY = [
     ),
     # one temperature for all
     ("utils.language_models", "(logits / temperature).softmax", "logits.softmax", "the lower the temperature"),
+    # no temperature changes anything
+    (
+        "utils.language_models",
+        "parameter /= temperature",
+        "parameter /= 1.0",
+        "at the temperature chosen on validation",
+    ),
 ]
