@@ -31,8 +31,8 @@ IN_NOTEBOOK = [
     ),
     # what has been passed does not move in the repair at once either
     (
-        '"at once": surgeon.repair(query, mask, moment),',
-        '"at once": pruned_query,',
+        '"at once": surgeon.repair(query, mask, moment)}',
+        '"at once": pruned_query}',
         "with the same mask the repair at once",
     ),
     # two rows of the crossed table are exchanged
