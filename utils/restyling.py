@@ -24,6 +24,9 @@ _WORD = re.compile(r"(?<![A-Za-z'])(?:'t(?:is|was|were|will)|[A-Za-z]+(?:'[A-Za-
 def modern(text: str) -> str:
     """Replace the words of `MODERN`, and "-'d" at a word's end by "-ed"; a capital stays a capital.
 
+    A word right behind an apostrophe, as where a quotation begins, and one that is drawn together with another
+    ("thou'rt"), stay as they are.
+
     >>> modern("Thou hast banish'd thy enemy; 'Tis o'er.")
     'You have banished your enemy; It is over.'
     """

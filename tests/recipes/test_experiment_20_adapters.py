@@ -8,7 +8,7 @@ import torch
 from utils.adapters import adapters, trained_parameters
 from utils.characters import load_shakespeare
 from utils.experiment_files import read_experiment, write_experiment
-from utils.nf4_linear import NF4Linear
+from utils.nf4_linear import NF4Linear, in_nf4
 from utils.recipes import experiment_20_adapters as experiment
 
 
@@ -70,9 +70,11 @@ def test_a_table_goes_on_where_it_was_interrupted_and_is_made_anew_for_another_d
 def test_every_way_starts_as_the_network_and_trains_what_it_says(way):
     model = experiment.WAYS[way]()
     tokens = torch.arange(20)[None]
+    start = experiment.network()
+    if way == "QLoRA":
+        start = in_nf4(start, choose=experiment.in_blocks)
     with torch.no_grad():
-        off = (model(tokens) - experiment.network()(tokens)).abs().max()
-    assert off < (2 if way == "QLoRA" else 1e-6)
+        assert torch.allclose(model(tokens), start(tokens), atol=1e-5)
     count = trained_parameters(model)
     assert count == {"full": 271_008, "head only": 6_240, "norms only": 480}.get(way, count)
     if way in ("LoRA", "QLoRA"):
