@@ -14,7 +14,7 @@ from utils.characters import Vocabulary
 from utils.continuous_batching import Request, TextBatcher
 from utils.language_models import generate
 from utils.load_generator import ask
-from utils.streaming_server import END, Streamer, streaming
+from utils.streaming_server import END, Streamer, ask_and_leave, streaming
 from utils.transformer import Transformer
 
 VOCABULARY = Vocabulary("abcdefghi")
@@ -73,6 +73,15 @@ def test_a_character_is_there_before_the_text_is_complete_and_a_client_that_leav
     assert streamer.cancelled == 1
     assert not streamer.streams
     assert batcher.steps < 20, "it wrote on for nobody"
+
+
+def test_whoever_asks_and_leaves_has_the_beginning_and_frees_the_slot(model):
+    streamer = Streamer(TextBatcher(model, slots=1))
+    with streaming(streamer, VOCABULARY) as url:
+        begun = ask_and_leave(url, "abc", 40)
+        wait_until(lambda: not streamer.batcher.busy)
+    assert begun
+    assert alone(model, "abc", 40).startswith(begun)
 
 
 def test_too_many_are_refused_with_when_to_come_back(model):

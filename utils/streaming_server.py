@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
@@ -203,3 +204,16 @@ def ask_for_texts(url: str, prompts: Sequence[str], count: int, requests: int, *
     """
     bodies = [json.dumps({"prompt": prompt, "count": count}).encode() for prompt in prompts]
     return ask(url, bodies, poisson_arrivals(rate, requests, seed=seed), patience=120.0)
+
+
+def ask_and_leave(url: str, prompt: str, count: int) -> str:
+    """Ask for a text, read its first piece, close the connection, and return that piece.
+
+    Args:
+        url: of the server.
+        prompt: what is to be continued.
+        count: characters that are asked for.
+    """
+    asked = {"prompt": prompt, "count": count}
+    with httpx.stream("POST", url, json=asked, trust_env=False, timeout=60) as response:
+        return next(response.iter_text())

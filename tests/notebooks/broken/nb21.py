@@ -90,7 +90,7 @@ IN_LIBRARY = [
         "utils.speculative_decoding",
         "        self.cache.forget_last(len(self.read) - same)\n",
         "",
-        "the share that is accepted",
+        "over the 27 texts of three characters",
     ),
     # what was refused is drawn from p
     (
