@@ -56,7 +56,9 @@ def test_a_claim_that_fails_raises_with_the_values_and_is_kept_too(file, capsys)
 
 
 def test_a_claim_about_a_templates_example_says_what_to_do_with_it():
-    with pytest.raises(ClaimError, match=r"does not hold: in this example it is small\. Measured: size 9\. It was .*or del"):
+    with pytest.raises(
+        ClaimError, match=r"does not hold: in this example it is small\. Measured: size 9\. It was .*or del"
+    ):
         claim("in this example it is small", False, size=9)
     with pytest.raises(ClaimError, match=r"Measured: size 9$"):
         claim("it is small in this example", False, size=9)

@@ -233,7 +233,9 @@ def test_calibration_refuses_more_images_than_there_are_and_all_three_splits():
 
 def test_noise_fills_the_range_of_the_inputs_and_no_more():
     for low, high in ((0.0, 1.0), (-20.0, 12.5)):
-        batches = [low + (high - low) * torch.rand(8, 3, 50, generator=torch.Generator().manual_seed(s)) for s in (1, 2)]
+        batches = [
+            low + (high - low) * torch.rand(8, 3, 50, generator=torch.Generator().manual_seed(s)) for s in (1, 2)
+        ]
         noise = noise_like(batches)
         assert [each.shape for each in noise] == [(8, 3, 50)] * 2
         lowest, highest = torch.cat(noise).min().item(), torch.cat(noise).max().item()

@@ -148,7 +148,9 @@ def test_tokens_for_a_file_are_refused_before_the_work_with_a_way_out_that_works
     tokens, labels = torch.randint(5, (20, 3)), torch.arange(20) % 5
     split = Examples(tokens, labels)
     assert require_fitting("train", nn.Sequential(*layers), split) is split
-    with pytest.raises(TypeError, match=r"train\.images are torch\.int64.*tokens\.float\(\).*tokens = tokens\.long\(\)"):
+    with pytest.raises(
+        TypeError, match=r"train\.images are torch\.int64.*tokens\.float\(\).*tokens = tokens\.long\(\)"
+    ):
         require_fitting("train", nn.Sequential(*layers), split, for_a_file=True)
     floats = Examples(tokens.float(), labels)
     require_fitting("train", Reader(*layers), floats, for_a_file=True)

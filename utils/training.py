@@ -340,8 +340,8 @@ def require_fitting(name: str, model: nn.Module, split: Examples, *, for_a_file:
     if for_a_file and isinstance(split.images, torch.Tensor) and split.images.dtype != torch.float32:
         raise TypeError(
             f"{name}.images are {split.images.dtype}, and the course's ONNX files read float32: write "
-            f"Examples(tokens.float(), labels) and begin the network's forward with tokens = tokens.long(), if they are "
-            "tokens; otherwise write images.float()"
+            f"Examples(tokens.float(), labels) and begin the network's forward with tokens = tokens.long(), if these "
+            "are tokens; otherwise write images.float()"
         )
     _require_outputs_for(name, split.labels, logits(model, split.images[:2]))
     return split

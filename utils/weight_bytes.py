@@ -22,7 +22,9 @@ def weight_bytes(path: str | Path) -> dict[str, int]:
 
     model = onnx.load(Path(path))
     kept = [*model.graph.initializer]
-    kept += [each.t for node in model.graph.node if node.op_type == "Constant" for each in node.attribute if each.t.dims]
+    kept += [
+        each.t for node in model.graph.node if node.op_type == "Constant" for each in node.attribute if each.t.dims
+    ]
     total: Counter[str] = Counter()
     for tensor in kept:
         kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()

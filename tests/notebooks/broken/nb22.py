@@ -36,11 +36,7 @@ IN_NOTEBOOK = [
         "in this example int8 takes at least a byte for each parameter",
     ),
     # the control is calibrated as the method is
-    (
-        "noise = noise_like(batches)",
-        "noise = batches",
-        "in this example int8 costs the dense network",
-    ),
+    ("noise = noise_like(batches)", "noise = batches", "in this example int8 costs the dense network"),
     # the control is the method itself
     (
         'exported("from scratch", from_scratch)',
