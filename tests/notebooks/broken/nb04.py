@@ -48,6 +48,30 @@ IN_NOTEBOOK = [
         "mask_by_score(s, whole_rows(s, SPARSITY)) for n, s",
         "ten weights for each digit raise Taylor",
     ),
+    # what magnitude removes
+    (
+        "[by_magnitude]\nsmallest_kept",
+        "[~by_magnitude]\nsmallest_kept",
+        "the smallest weight that magnitude keeps in the first layer",
+    ),
+    # the gradients stay where they were
+    (
+        'gradient["fc3.weight"].abs().roll(shift, dims=1)',
+        'gradient["fc3.weight"].abs()',
+        "the empty rows move with the gradients",
+    ),
+    # rows in place of one list
+    (
+        "mask = mask_by_score(prices, whole_rows(w1, 0.95))",
+        "mask = pruning.mask_each_row(prices, 0.95)",
+        "without repair one list is better than rows",
+    ),
+    # the weights of one cut are repaired
+    (
+        'when: found[name] - found["Wanda"]',
+        'when: found[name] - found["Wanda, repaired"]',
+        "on dense weights Wanda's mask of the rounds",
+    ),
     # the images of the other digits
     (
         "of_emptied = gone[:, digits.validation.labels]",

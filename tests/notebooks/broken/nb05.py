@@ -26,6 +26,12 @@ IN_NOTEBOOK = [
         "grid[a, b]",
         "a cell of the grid at the constant rate",
     ),
+    # the shorter rise leads
+    (
+        "(at_one_rate[0.0, 1.0], slow)",
+        "(slow, at_one_rate[0.0, 1.0])",
+        "at the constant rate the rise over all steps",
+    ),
     # trainings of their own, with a new optimizer each
     (
         'errors_of("restarted rate", way=way)',
