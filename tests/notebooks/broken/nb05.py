@@ -27,11 +27,7 @@ IN_NOTEBOOK = [
         "a cell of the grid at the constant rate",
     ),
     # the shorter rise leads
-    (
-        "(at_one_rate[0.0, 1.0], slow)",
-        "(slow, at_one_rate[0.0, 1.0])",
-        "at the constant rate the rise over all steps",
-    ),
+    ("(at_one_rate[0.0, 1.0], slow)", "(slow, at_one_rate[0.0, 1.0])", "at the constant rate the rise over all steps"),
     # trainings of their own, with a new optimizer each
     (
         'errors_of("restarted rate", way=way)',
