@@ -17,15 +17,12 @@ from utils import pruning, surgeon, training
 from utils.experiment_files import complete, digest_of
 from utils.pruning import Masks, prunable
 from utils.recipes import experiment_04_repairs as repairs
-from utils.recipes.experiment_04_repairs import RETRAINING, WAYS
+from utils.recipes.experiment_04_repairs import FRESH, RETRAINING, WAYS
 from utils.training import Recipe, fit
 
 NAME = "04_retraining"
 
 MINUTES = 8
-
-NETWORKS = range(1, 6)
-"""Of `04_repairs.FRESH`."""
 
 HIGH, LOW = 5e-3, 1e-3
 """Learning rates: that of `04_repairs`, and a fifth of it, below the 2e-3 with which the networks were trained."""
@@ -83,7 +80,7 @@ def retrained(way: str, sparsity: float, rate: float, epochs: int, number: int) 
 
 def conditions() -> Iterator[dict]:
     """Yield what is measured, in order: the arguments of a row."""
-    for number in NETWORKS:
+    for number in FRESH:
         for rate in (HIGH, LOW):
             yield _row("dense", 0.0, rate, 2, number)
         for way in BY_LAYER:

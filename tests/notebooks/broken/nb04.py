@@ -84,6 +84,22 @@ IN_NOTEBOOK = [
         'mended = final["Taylor"]',
         "so compared, Taylor is ahead of chance and behind magnitude",
     ),
+    # one cut that was not retrained
+    (
+        "by_layer = accuracies(control_rows, rate=controls.HIGH, sparsity=0.9, epochs=2)",
+        "by_layer = accuracies(control_rows, rate=controls.HIGH, sparsity=0.9, epochs=0)",
+        "on the same inputs, too, Wanda's rounds",
+    ),
+    # the rates changed places
+    ("spared[way] = high - low", "spared[way] = low - high", "at 50 % the high rate adds errors to the dense network"),
+    ("low_errors[way] - high_errors[way]", "high_errors[way] - low_errors[way]", "at 90 % every mask of one cut"),
+    # the high rate in place of the low one
+    ("verdicts(PAIRS, low)", "verdicts(PAIRS, final)", "at the low rate rounds are over two points ahead"),
+    (
+        "verdicts(repairs.HALF_PAIRS, low_half)",
+        "verdicts(repairs.HALF_PAIRS, half)",
+        "at 50 % and the low rate magnitude",
+    ),
     # the control gets the rounds, too
     (
         'repaired_and_retrained("Wanda, repaired", seed, LONGER)',
