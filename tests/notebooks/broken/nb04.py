@@ -91,7 +91,7 @@ IN_NOTEBOOK = [
         "on the same inputs, too, Wanda's rounds",
     ),
     # the rates changed places
-    ("spared[way] = high - low", "spared[way] = low - high", "at 50 % the high rate adds errors to the dense network"),
+    ("spared[way] = high - low", "spared[way] = low - high", "at 50 % the high rate adds over half a point of error"),
     ("low_errors[way] - high_errors[way]", "high_errors[way] - low_errors[way]", "at 90 % every mask of one cut"),
     # the high rate in place of the low one
     ("verdicts(PAIRS, low)", "verdicts(PAIRS, final)", "at the low rate rounds are over two points ahead"),
