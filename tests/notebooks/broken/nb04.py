@@ -48,6 +48,30 @@ IN_NOTEBOOK = [
         "mask_by_score(s, whole_rows(s, SPARSITY)) for n, s",
         "ten weights for each digit raise Taylor",
     ),
+    # what magnitude removes
+    (
+        "[by_magnitude]\nsmallest_kept",
+        "[~by_magnitude]\nsmallest_kept",
+        "the smallest weight that magnitude keeps in the first layer",
+    ),
+    # the gradients stay where they were
+    (
+        'gradient["fc3.weight"].abs().roll(shift, dims=1)',
+        'gradient["fc3.weight"].abs()',
+        "the empty rows move with the gradients",
+    ),
+    # rows in place of one list
+    (
+        "mask = mask_by_score(prices, whole_rows(w1, 0.95))",
+        "mask = pruning.mask_each_row(prices, 0.95)",
+        "without repair one list is better than rows",
+    ),
+    # the weights of one cut are repaired
+    (
+        'when: found[name] - found["Wanda"]',
+        'when: found[name] - found["Wanda, repaired"]',
+        "on dense weights Wanda's mask of the rounds",
+    ),
     # the images of the other digits
     (
         "of_emptied = gone[:, digits.validation.labels]",
@@ -59,6 +83,22 @@ IN_NOTEBOOK = [
         'by_row = final["Taylor, by row in fc3"]',
         'by_row = final["Taylor"]',
         "so compared, Taylor is ahead of chance and behind magnitude",
+    ),
+    # one cut that was not retrained
+    (
+        "by_layer = accuracies(control_rows, rate=controls.HIGH, sparsity=0.9, epochs=2)",
+        "by_layer = accuracies(control_rows, rate=controls.HIGH, sparsity=0.9, epochs=0)",
+        "on the same inputs, too, Wanda's rounds",
+    ),
+    # the rates changed places
+    ("spared[way] = high - low", "spared[way] = low - high", "at 50 % the high rate adds over half a point of error"),
+    ("low_errors[way] - high_errors[way]", "high_errors[way] - low_errors[way]", "at 90 % every mask of one cut"),
+    # the high rate in place of the low one
+    ("verdicts(PAIRS, low)", "verdicts(PAIRS, final)", "at the low rate rounds are over two points ahead"),
+    (
+        "verdicts(repairs.HALF_PAIRS, low_half)",
+        "verdicts(repairs.HALF_PAIRS, half)",
+        "at 50 % and the low rate magnitude",
     ),
     # the control gets the rounds, too
     (

@@ -26,6 +26,8 @@ IN_NOTEBOOK = [
         "grid[a, b]",
         "a cell of the grid at the constant rate",
     ),
+    # the shorter rise leads
+    ("(at_one_rate[0.0, 1.0], slow)", "(slow, at_one_rate[0.0, 1.0])", "at the constant rate the rise over all steps"),
     # trainings of their own, with a new optimizer each
     (
         'errors_of("restarted rate", way=way)',
@@ -50,6 +52,12 @@ IN_NOTEBOOK = [
     (
         'ONE, OTHER = "one cut", "gradually"',
         'ONE, OTHER = "gradually", "one cut"',
+        "at 98 % the gradual way has the lowest mean error",
+    ),
+    # errors in place of their price
+    (
+        "price = levels.loc[name] - each.mean()",
+        "price = levels.loc[name]",
         "at 98 % the gradual way has the lowest mean error",
     ),
     # the lead over another opponent
