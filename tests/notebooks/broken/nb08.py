@@ -30,12 +30,8 @@ IN_NOTEBOOK = [
     ("gptq(w1, moment, grid", "gptq(w1, torch.eye(784).double(), grid", "with as many bytes GPTQ leaves over 5"),
     # grids chosen anew in both ways
     ("rows = next(before) if same_grids else rows", "next(before)", "the repair alone is worth over 5"),
-    # entries at random places in place of the quantiles
-    (
-        "start = w.flatten().sort()[0][places.long()]",
-        "start = w.flatten()[places.long()]",
-        "at 2 bits a codebook loses under 4",
-    ),
+    # the smallest weights in place of the quantiles
+    ("w.flatten().sort()[0][places.long()]", "w.flatten().sort()[0][: 2**bits]", "at 2 bits a codebook loses under 4"),
     # the scales of the last layer under the name of the first's
     (
         'in_fc1, in_fc2 = "ternary, per row in fc1"',
