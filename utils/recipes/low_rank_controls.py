@@ -2,18 +2,22 @@
 
 The cut network is trained on with shifted images and a teacher. Here the dense network has the same training, and so
 has a narrow network with as many parameters as the cut one. All three start from the weights of the dense checkpoint,
-so that what remains between them is the shape.
+so that what remains between them is the shape. A fairer rival, of neurons that data chose as they chose the directions
+of the cut, is made here, too; `experiment_06_chosen_neurons` trains it, for fewer epochs.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict
+
+from torch import nn
 
 from utils.datasets import load
 from utils.environment import pick_device, seed_everything
 from utils.models import load_checkpoint, save_checkpoint
 from utils.recipes import low_rank
 from utils.recipes.dense import training_facts
-from utils.structured_pruning import kept_channels, remove_channels
+from utils.structured_pruning import fewer_inputs, kept_channels, narrow_linear, remove_channels
 from utils.training import fit, follow_answers, shifted_answers
 
 NOTEBOOK = "06"
@@ -33,6 +37,15 @@ MINUTES = {"LeNet300100-compared-dense": 5, "LeNet300100-compared-narrow": 4}
 def needs(name: str) -> tuple[str, ...]:
     """Return the checkpoints that `train(name)` loads."""
     return low_rank.needs(TWIN)
+
+
+def chosen_neurons(dense: nn.Module, count: int) -> nn.Module:
+    """Return LeNet300100 with so many neurons in its first layer, chosen by data; the second is fitted to them."""
+    images = load().train.images[: low_rank.CALIBRATION_IMAGES].flatten(1)
+    kept, fitted = fewer_inputs(dense.fc2, dense.fc1(images).relu().detach(), count)
+    narrow = copy.deepcopy(dense)
+    narrow.fc1, narrow.fc2 = narrow_linear(dense.fc1, outputs=kept), fitted
+    return narrow
 
 
 def train(name: str) -> dict[str, object]:
@@ -58,6 +71,7 @@ def train(name: str) -> dict[str, object]:
         "teacher": twin.teacher,
         "seed": low_rank.SEED,
         "recipe": asdict(twin.training),
+        "last_validation_accuracy": history.validation_accuracy[-1],
         **training_facts(model, history, splits),
     }
     save_checkpoint(model, name, **about)

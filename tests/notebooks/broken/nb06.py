@@ -64,6 +64,20 @@ IN_NOTEBOOK = [
     ('behind("narrow", "plain rank 21", 8)', 'behind("narrow", "rank 21", 8)', "after 8 epochs the plain cut"),
     # the lead of the dense network in place of the low rank's
     ('behind("narrow", "rank 21", epochs)', 'behind("narrow", "dense", epochs)', "with each seed rank 21 errs less"),
+    # the heaviest neurons in place of those that the data chose
+    (
+        'behind(chosen_neurons.SHAPE, "rank 21", epochs)',
+        'behind("narrow", "rank 21", epochs)',
+        "neurons that the data chose are within 0.1 points",
+    ),
+    # a cut for centred inputs that forgets the mean image
+    ("layer.bias.data += (missing @ mean).float()", "pass", "a bias of its own moves"),
+    # the channel split in place of the spatial one
+    (
+        'mcnemar(right5["spatial"], right5[name])',
+        'mcnemar(right5["channel"], right5[name])',
+        "the spatial split is not shown",
+    ),
     # neurons chosen by how much they vary, whatever the second layer reads
     ("(reading @ rest).square().sum(dim=0)", "rest.square().sum(dim=0)", "our two functions and utils"),
     # the fit left out
