@@ -4,8 +4,9 @@
 
 - "sets": what the network loses without each set of branches that holds at least a quarter of their weights, and none
   to spare;
-- "small": without the best of these sets, distilled from the whole network; and beside it the same with the text's
-  labels alone, the same shape from scratch, and a network of as many weights that was made narrower instead;
+- "small": without the best of these sets, distilled from the whole network; and beside it the same with half of the
+  loss from the text's labels, with the labels alone, the same shape from scratch, and a network of as many weights that
+  was made narrower instead;
 - "masks": 70 % of single weights pruned in three ways, and none pruned, all trained for the same few steps.
 
 All is judged as in `experiment_19_one_shot`, on validation. Interrupted, the same command goes on.
@@ -31,7 +32,7 @@ NAME = "19_distilled"
 
 MINUTES = 30
 
-STEPS, MASKED_STEPS = 400, 20
+STEPS, MASKED_STEPS = 600, 20
 """Of training after branches or channels were taken out, and with masks."""
 
 SEEDS = range(5)
@@ -40,7 +41,12 @@ SEEDS = range(5)
 DROPOUT = 0.1
 """In all trainings here."""
 
-SMALL = ("distilled", "labels", "from scratch", "narrower, distilled")
+SHARES = {
+    "distilled": 1.0, "teacher and labels": 0.5, "labels": 0.0, "from scratch": 0.0, "narrower, distilled": 1.0
+}  # fmt: skip
+"""By the name of a smaller network's training: the teacher's share of the loss."""
+
+SMALL = tuple(SHARES)
 
 MASKED = ("dense", "magnitude", "Wanda", "SparseGPT")
 
@@ -116,7 +122,8 @@ def train_small(way: str, seed: int, *, steps: int = STEPS) -> Transformer:
         model = narrower() if way.startswith("narrower") else shallower(one_shot.network())
     rate = 3e-3 if way == "from scratch" else 1e-3
     recipe = TextRecipe(steps=steps, batch_size=8, learning_rate=rate, warm_up=0.1, seed=seed, bfloat16=True)
-    loss = distillation_loss(one_shot.network()) if way.endswith("distilled") else next_character_loss
+    share = SHARES[way]
+    loss = distillation_loss(one_shot.network(), share=share) if share else next_character_loss
     fit_text(with_dropout(model), load_shakespeare().train, recipe, loss=loss)
     return model
 

@@ -3,12 +3,6 @@
 IN_NOTEBOOK = [
     # what is removed is not handed on
     ("row -= row[p] / inverse[p, p] * inverse[:, p]", "pass", "the loop, utils and least squares agree on four rows"),
-    # calibrated on other text
-    (
-        "calibration, following = windows(text.train",
-        "calibration, following = windows(text.validation",
-        "the loop, utils and least squares",
-    ),
     # a row of the wrong factor: zero behind the diagonal
     ("torch.linalg.inv(moment), upper=True)", "torch.linalg.inv(moment))", "our lines, both forms of utils"),
     # a Hessian of the identity
