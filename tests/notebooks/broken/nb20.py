@@ -72,7 +72,7 @@ IN_LIBRARY = [
         "utils.nf4_linear",
         "return gradient @ ctx.layer.dequantized().to(gradient.dtype), None",
         "return gradient @ ctx.layer.dequantized().abs().to(gradient.dtype), None",
-        "gradients go through the codes",
+        "full fine-tuning, LoRA and QLoRA, trained here once more",
     ),
     # the teacher's logarithms are taken for its probabilities
     (
@@ -86,6 +86,6 @@ IN_LIBRARY = [
         "utils.nf4_linear",
         "F.pad(scales - mean, (0, -len(scales) % group_size))",
         "F.pad(scales, (0, -len(scales) % group_size))",
-        "double quantization takes",
+        "full fine-tuning, LoRA and QLoRA, trained here once more",
     ),
 ]
