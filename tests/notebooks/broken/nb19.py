@@ -39,7 +39,7 @@ IN_NOTEBOOK = [
     (
         "others = [each for each in range(5) if each != head]",
         "others = [each for each in range(5) if each == head]",
-        "the head that costs most costs over twice",
+        "one of the two heads that cost most",
     ),
     # no distillation: no step at all
     ("_ = fit_text(student, text.train, recipe, loss=distillation_loss(network))", "pass", "16 steps of distillation"),
@@ -63,13 +63,6 @@ IN_LIBRARY = [
         "return packed_bytes(self.mask.numel(), 1) + kept",
         "return kept",
         "half of the weights in 4 bits with their mask",
-    ),
-    # rows of the neighbours' heads are taken
-    (
-        "utils.transformer_pruning",
-        "attention.output = narrow_linear(attention.output, inputs=places)",
-        "attention.output = narrow_linear(attention.output, inputs=places.flip(0))",
-        "the head that costs most costs over twice",
     ),
     # another block's branch goes
     (
