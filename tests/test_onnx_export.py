@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from utils import onnx_export
+from utils import onnx_export, qat
 from utils.accounting import count_macs
 from utils.files import ROOT
 from utils.models import SmallDepthwiseNet, SmallResNet
@@ -162,7 +163,7 @@ def test_a_wrong_shape_is_named_with_the_right_one(float_file, shape):
 
 
 def test_a_wrong_dtype_is_named_with_the_remedy(float_file, images):
-    with pytest.raises(TypeError, match=r"float32, got Tensor of torch\.float64; convert it: \.float\(\)"):
+    with pytest.raises(TypeError, match=r"float32, got Tensor of torch\.float64; convert it: \.to\(torch\.float32\)"):
         OnnxModel(float_file)(images.double())
 
 
@@ -498,3 +499,29 @@ def test_a_norm_behind_a_weight_that_is_computed_stays():
     folded, x = fold_batch_norm(lived_in(network)), torch.rand(3, 4)
     assert isinstance(folded[1], nn.BatchNorm1d)
     assert torch.equal(folded(x), network(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_tokens_go_through_every_file(tmp_path, dtype):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 5)).eval()
+    tokens = torch.randint(5, (20, 3), dtype=dtype)
+    wanted = network(tokens).detach()
+    source = export_onnx(network, tokens[:2], tmp_path / "float32.onnx")
+    assert torch.allclose(OnnxModel(source)(tokens), wanted, atol=1e-6)
+    for file in (
+        quantize_onnx_dynamic(source, tmp_path / "dynamic.onnx"),
+        quantize_onnx_static(source, tmp_path / "static.onnx", [tokens[:10], tokens[10:]]),
+    ):
+        assert (OnnxModel(file)(tokens) - wanted).abs().max() < 0.1 * wanted.abs().max()
+    prepared = qat.prepare(network, weight=partial(qat.WeightRange, 8), activation=partial(qat.MovingAverageRange, 8))
+    qat.calibrate(prepared, tokens)
+    assert (qat.convert(prepared)(tokens) - wanted).abs().max() < 0.1 * wanted.abs().max()
+    with pytest.raises(TypeError, match=rf"float32.onnx takes {dtype}, got Tensor of torch.float32"):
+        OnnxModel(source)(tokens.float())
+
+
+def test_a_file_of_another_type_names_what_it_reads(tmp_path):
+    network = nn.Linear(3, 2).double()
+    with pytest.raises(ExportError, match=r"must have one input, of float32 or integers.*tensor\(double\)"):
+        OnnxModel(export_onnx(network, torch.zeros(2, 3, dtype=torch.float64), tmp_path / "double.onnx"))

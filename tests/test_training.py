@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from utils.datasets import Examples, Splits
-from utils.onnx_export import OnnxModel, export_onnx
 from utils.training import (
     TEMPERATURE,
     History,
@@ -136,27 +135,7 @@ def test_a_signal_with_its_channels_last_is_told_to_turn():
     wrong = Examples(signals.transpose(1, 2), torch.tensor([0, 1] * 3))
     with pytest.raises(ValueError, match=r"shape \(20, 3\).*signals, a Conv1d takes .*images\.transpose\(1, 2\)"):
         require_fitting("train", network, wrong)
-    require_fitting("train", network, Examples(wrong.images.transpose(1, 2), wrong.labels), for_a_file=True)
-
-
-def test_tokens_for_a_file_are_refused_before_the_work_with_a_way_out_that_works(tmp_path):
-    class Reader(nn.Sequential):
-        def forward(self, tokens):
-            return super().forward(tokens.long())
-
-    layers = (nn.Embedding(5, 8), nn.Flatten(), nn.Linear(24, 5))
-    tokens, labels = torch.randint(5, (20, 3)), torch.arange(20) % 5
-    split = Examples(tokens, labels)
-    assert require_fitting("train", nn.Sequential(*layers), split) is split
-    with pytest.raises(
-        TypeError, match=r"train\.images are torch\.int64.*tokens\.float\(\).*tokens = tokens\.long\(\)"
-    ):
-        require_fitting("train", nn.Sequential(*layers), split, for_a_file=True)
-    floats = Examples(tokens.float(), labels)
-    require_fitting("train", Reader(*layers), floats, for_a_file=True)
-    file = OnnxModel(export_onnx(Reader(*layers), floats.images[:2], tmp_path / "reader.onnx"))
-    with torch.no_grad():
-        assert torch.allclose(file(floats.images), nn.Sequential(*layers)(tokens), atol=1e-6)
+    require_fitting("train", network, Examples(wrong.images.transpose(1, 2), wrong.labels))
 
 
 def test_tokens_are_trained_on_and_evaluated():

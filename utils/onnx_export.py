@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from utils.files import replace_file
-from utils.input_validation import require_int, require_permanent, require_tensor
+from utils.input_validation import require_inputs, require_int, require_permanent
 from utils.models import evaluating
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str | Path) -> Pa
     """
     path = Path(path)
     _require_converted(require_permanent("model", model))
-    traced = _traced(model, require_tensor("example", example), what=f"written to {path.name}")
+    traced = _traced(model, require_inputs("example", example), what=f"written to {path.name}")
     try:
         with quiet():
             program = torch.onnx.export(traced, (), dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False)
@@ -167,8 +167,12 @@ def _without_notes(network: "onnx.ModelProto") -> bytes:
     return network.SerializeToString()
 
 
+INPUT_TYPES = {"tensor(float)": torch.float32, "tensor(int64)": torch.int64, "tensor(int32)": torch.int32}
+"""What a file may read, as ONNX Runtime names it."""
+
+
 class OnnxModel(nn.Module):
-    """An ONNX file as a network on the CPU: a float32 tensor of shape (N, ...) in, a float32 tensor out.
+    """An ONNX file as a network on the CPU: a tensor of shape (N, ...) in, of float32 or of integers, one out.
 
     It has no parameters and cannot be trained.
 
@@ -208,16 +212,19 @@ class OnnxModel(nn.Module):
             ) from error
         inputs = self._session.get_inputs()
         outputs = self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
-            raise ExportError(f"{self.path.name} must have one float input and one output")
-        self.input_name = inputs[0].name
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type not in INPUT_TYPES:
+            raise ExportError(
+                f"{self.path.name} must have one input, of float32 or integers, and one output; it has "
+                f"{[each.type for each in inputs]} and {[each.type for each in outputs]}"
+            )
+        self.input_name, self.dtype = inputs[0].name, INPUT_TYPES[inputs[0].type]
         self._shape = tuple(inputs[0].shape[1:])
         self._outputs = [outputs[0].name]
         self._run = self._session.run
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the outputs."""
-        _require_input(self.path.name, x, self._shape)
+        _require_input(self.path.name, x, self._shape, self.dtype)
         (output,) = self._run(self._outputs, {self.input_name: x.detach().numpy()})
         return torch.from_numpy(output)
 
@@ -286,7 +293,7 @@ def quantize_onnx_static(
     Args:
         source: a float32 file, as `export_onnx` writes it.
         target: where to write.
-        calibration_batches: float tensors of the training split; they decide the ranges of the activations.
+        calibration_batches: inputs of the training split; they decide the ranges of the activations.
         per_channel: one scale for each output channel of a weight, or one for the whole tensor.
         reduce_range: weights of 7 bits, -64 to 64. Without them the sum of two products can exceed 16 bits, which
             saturates on x86 processors without VNNI, so that only with True the file is right on every machine.
@@ -477,7 +484,7 @@ class _Reader:
 
 
 def _calibration_batches(batches: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    batches = [require_tensor("a calibration batch", batch) for batch in batches]
+    batches = [require_inputs("a calibration batch", batch) for batch in batches]
     if not batches:
         raise ValueError("calibration_batches is empty: the ranges of the activations need at least one batch")
     return batches
@@ -614,7 +621,7 @@ def pt2e_int8(model: nn.Module, calibration_batches: Iterable[torch.Tensor]) -> 
 
     Args:
         model: the network, without quantization.
-        calibration_batches: float tensors of the training split; they decide the ranges of the activations.
+        calibration_batches: inputs of the training split; they decide the ranges of the activations.
     """
     batches = _calibration_batches(calibration_batches)
     with quiet():
@@ -684,10 +691,10 @@ _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Linear)
 # --- for all of these -------------------------------------------------------------------------------------------------
 
 
-def _require_input(whose: str, x: torch.Tensor, shape: tuple) -> None:
-    """Check that `x` is a float32 tensor on the CPU of shape `(N, *shape)`, N at least 1; timed with every call."""
-    if x.dtype != torch.float32:
-        raise TypeError(f"{whose} takes a Tensor of float32, got {type(x).__name__} of {x.dtype}; convert it: .float()")
+def _require_input(whose: str, x: torch.Tensor, shape: tuple, dtype: torch.dtype = torch.float32) -> None:
+    """Check that `x` is a tensor of `dtype` on the CPU of shape `(N, *shape)`, N at least 1; timed with every call."""
+    if x.dtype != dtype:
+        raise TypeError(f"{whose} takes {dtype}, got {type(x).__name__} of {x.dtype}; convert it: .to({dtype})")
     if x.shape[1:] != shape or not len(x) or not x.is_cpu:
         wanted = ", ".join(map(str, ("N", *shape)))
         raise ValueError(

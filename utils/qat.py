@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils.bit_packing import pack, unpack
-from utils.input_validation import require_module, require_permanent, require_tensor
+from utils.input_validation import require_inputs, require_module, require_permanent, require_tensor
 from utils.models import evaluating, matrices, replace_everywhere
 from utils.onnx_export import export_onnx, exported_graph, quiet
 from utils.quantization import SMALLEST_SCALE, binary, integer_range, parameters_for, parameters_from_range
@@ -531,7 +531,7 @@ def calibrate(model: nn.Module, images: torch.Tensor) -> None:
     With this a prepared network is quantized after training. The images must come from the training split.
     """
     layers = fake_quantized_layers(model)
-    require_tensor("images", images)
+    require_inputs("images", images)
     inputs: dict[str, list[torch.Tensor]] = {}
     in_float = quantizers(model)
     hooks = [  # a layer may be called more than once

@@ -321,15 +321,13 @@ def logits(model: nn.Module, images: torch.Tensor, *, batch_size: int = 1000) ->
         return torch.cat([_answers(model, batch.to(device)) for batch in images.split(batch_size)])
 
 
-def require_fitting(name: str, model: nn.Module, split: Examples, *, for_a_file: bool = False) -> Examples:
+def require_fitting(name: str, model: nn.Module, split: Examples) -> Examples:
     """Return `split` if the network takes its first examples and has an output for each of its labels.
 
     Args:
         name: of the split, for the message.
         model: the network.
         split: its examples.
-        for_a_file: the network is to be written to an ONNX file as the course writes them, which reads float32; so
-            that tokens are refused before the work and not behind it.
 
     Raises `TypeError` or `ValueError`, which says what to write instead.
 
@@ -337,12 +335,6 @@ def require_fitting(name: str, model: nn.Module, split: Examples, *, for_a_file:
     tensor([0, 1, 3])
     """
     _require_some(name, split)
-    if for_a_file and isinstance(split.images, torch.Tensor) and split.images.dtype != torch.float32:
-        raise TypeError(
-            f"{name}.images are {split.images.dtype}, and the course's ONNX files read float32: write "
-            f"Examples(tokens.float(), labels) and begin the network's forward with tokens = tokens.long(), if these "
-            "are tokens; otherwise write images.float()"
-        )
     _require_outputs_for(name, split.labels, logits(model, split.images[:2]))
     return split
 

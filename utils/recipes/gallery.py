@@ -34,7 +34,7 @@ from utils.transformer import Transformer
 
 NAME = "22_gallery"
 
-MINUTES = 6
+MINUTES = 4
 
 SEED = 0
 
@@ -66,7 +66,11 @@ class LSTMClassifier(nn.Module):
 def _torchvision(name: str, side: int = 32, **arguments: object) -> Exhibit:
     from torchvision import models  # a second to import
 
-    return Exhibit(getattr(models, name)(weights=None, **arguments), torch.randn(4, 3, side, side))
+    network = getattr(models, name)(weights=None, **arguments)
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear) and not layer.weight.any():
+            nn.init.normal_(layer.weight, std=0.1)  # a vision transformer's last begins at zero: any answer were right
+    return Exhibit(network, torch.randn(4, 3, side, side))
 
 
 def _transformer() -> Exhibit:
