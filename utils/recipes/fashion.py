@@ -1,4 +1,4 @@
-"""How the dense network on Fashion-MNIST in `data/checkpoints/fashion_mnist/` was trained.
+"""How the dense networks on Fashion-MNIST in `data/checkpoints/fashion_mnist/` were trained.
 
 It goes where digits are silent: what costs a network nothing on digits, which it classifies nearly all correctly, may
 cost it something on clothes.
@@ -24,13 +24,19 @@ DATA_SET = "fashion_mnist"
 
 FOLDER = CHECKPOINTS / DATA_SET
 
-NETWORKS: dict[str, tuple[str, dict]] = {"LeNet5-fashion": ("LeNet5", {})}
+NETWORKS: dict[str, tuple[str, dict]] = {
+    "LeNet5-fashion": ("LeNet5", {}),
+    "SmallResNet-fashion": ("SmallResNet", {"width": 24}),
+}
 """Class and arguments of each network."""
 
-RECIPES = {"LeNet5-fashion": Recipe(epochs=8, learning_rate=2e-3, weight_decay=0.05, shift=1)}
+RECIPES = {
+    "LeNet5-fashion": Recipe(epochs=8, learning_rate=2e-3, weight_decay=0.05, shift=1),
+    "SmallResNet-fashion": Recipe(epochs=16, learning_rate=4e-3, weight_decay=0.05, shift=1),
+}
 """An epoch is over every image and its mirror image: a shirt seen in a mirror is a shirt."""
 
-MINUTES = {"LeNet5-fashion": 6}
+MINUTES = {"LeNet5-fashion": 6, "SmallResNet-fashion": 16}
 
 
 def needs(name: str) -> tuple[str, ...]:
