@@ -11,7 +11,7 @@ from utils.datasets import Examples, Splits, load
 from utils.recipes import fashion
 from utils.training import Recipe, evaluate
 
-PROMISED_ACCURACY = {"LeNet5-fashion": 0.915}
+PROMISED_ACCURACY = {"LeNet5-fashion": 0.915, "SmallResNet-fashion": 0.935}
 """On the test split, at least."""
 
 
