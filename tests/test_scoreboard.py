@@ -82,6 +82,9 @@ def test_the_table_has_a_line_for_each_row():
     assert list(board["smaller"].fillna(0)) == [1.0, 10.0, 0.0]
     assert board["error, %"].iloc[0] == pytest.approx(1.0)
     assert math.isnan(board["error, %"].iloc[2])
+    of_text = scoreboard.table(collect([row(data_set="tiny_shakespeare")], []))
+    assert math.isnan(of_text["±"].item())
+    assert board["±"].iloc[0] > 0
 
 
 def test_the_menus_sort_and_choose(monkeypatch):
@@ -182,6 +185,8 @@ def test_the_best_row_is_the_least_of_those_allowed():
     assert scoreboard.best(rows, size, max_error=0.02)["bytes"] == 7
     with pytest.raises(ValueError, match="allow more"):
         scoreboard.best(rows, size, max_error=0.001)
+    controls = [row(bytes=1, control_of="2-kB"), row(bytes=2, family="random control")]
+    assert scoreboard.best([*controls, *rows], size)["bytes"] == 5
     fast = [row(speedup=2.0), row(speedup=3.0), row()]
     assert scoreboard.best(fast, scoreboard.slowness())["speedup"] == 3.0
 

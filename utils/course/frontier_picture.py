@@ -12,7 +12,7 @@ from utils import figures
 from utils.claims import MAIN_DATA_SET
 from utils.course.readme_table import NETWORK_NAMES, SELECTED, find_record
 from utils.files import ROOT
-from utils.scoreboard import by_data_set, error_of, frontier
+from utils.scoreboard import by_data_set, error_of, frontier, is_control
 
 PATH = ROOT / "site" / "static" / "frontier.svg"
 """Where it lies: README shows it, and so does the site's scoreboard to whoever has no JavaScript."""
@@ -73,11 +73,11 @@ def _records(rows: Sequence[Row]) -> list[Row]:
 
 
 def _points(rows: Sequence[Row]) -> dict[str, Point]:
-    """Return the points of the records on MNIST that have a size and an error, by number and label of the record."""
+    """Return size and error of the records on MNIST that have both and are no controls, by number and label."""
     return {
         f"{number} {row['technique']}": (row["bytes"] / 1000, 100 * error_of(row))
         for number, row in enumerate(_records(rows))
-        if None not in (row["bytes"], row["accuracy"])
+        if None not in (row["bytes"], row["accuracy"]) and not is_control(row)
     }
 
 

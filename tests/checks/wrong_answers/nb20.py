@@ -28,7 +28,11 @@ def _into_the_argument(x, weight, downs, ups, which):
 
 
 def _trained(network, part, *, rank=1, steps=3, scale=4.0, seen=None, swapped=False, doubled=False):
-    model = adapted(network, lambda layer: LowRankAdapter(layer, rank=rank, scale=scale))
+    model = adapted(
+        network,
+        lambda layer: LowRankAdapter(layer, rank=rank, scale=scale),
+        choose=lambda name: "value" in name or "output" in name,
+    )
     recipe = TextRecipe(steps=steps, batch_size=4, context=64, learning_rate=1e-2, weight_decay=0.0)
     fit_text(model, part if seen is None else seen, recipe)
     factors = {name: (scale * each.up.detach(), each.down.detach()) for name, each in adapters(model).items()}

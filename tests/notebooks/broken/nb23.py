@@ -4,7 +4,7 @@ IN_NOTEBOOK = [
     ("and one != other", "", "the loop finds the frontier"),
     (".drop_duplicates()", ".iloc[:1]", "loop, tensor, pandas and utils.scoreboard agree"),
     ("in on_frontier(found, size)]\nmixed", "in on_frontier(toy_rows, size)]\nmixed", "on one frontier with MNIST"),
-    ('["accuracy"] is None]\nshown', '["accuracy"] is not None]\nshown', "every row is on one chart"),
+    ('["accuracy"] is None]\nshown', '["accuracy"] is not None]\nshown', "every row is on one chart, or about a text"),
     ("wilson(right / n, n)", "wilson(right / n, n + 5)", "our formula gives SciPy's interval"),
     ("boards.max(axis=1).mean()", "boards.mean(axis=1).mean()", "the winner looks over 0.15"),
 ]
