@@ -56,7 +56,7 @@ IN_LIBRARY = [
         "our lines, both forms of utils",
     ),
     # columns behind a block are not told
-    ("utils.sparsegpt", "left[:, end:] -= shares @ factor[start:end, end:]", "pass", "our lines, both forms of utils"),
+    ("utils.sparsegpt", "left[:, end:] -= shares @ factor[start:end, end:]", "pass", "our lines, both forms"),
     # the mask's bits are not counted
     (
         "utils.sparsegpt",
