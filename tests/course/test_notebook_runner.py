@@ -11,6 +11,7 @@ import pytest
 from utils import reference_runs
 from utils.__main__ import main
 from utils.course import notebook_runner, run_report
+from utils.environment import processor
 from utils.files import ROOT
 
 GOOD = """from utils.claims import begin, claim, record
@@ -378,7 +379,8 @@ def test_a_promise_of_the_reference_run_is_enforced_after_a_second_try(folder, t
 begin("01_slow")
 claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["speedup"] > 2);"""
     _write(folder, "01_slow", source)
-    about = {"kind": "run", "class": "toy", "date": "2026-01-01", "machine": {}, "notebooks": {}}
+    machine = {"processor": processor()[0]}
+    about = {"kind": "run", "class": "toy", "date": "2026-01-01", "machine": machine, "notebooks": {}}
     promise = {"kind": "claim", "notebook": "01_slow", "statement": "it is fast", "holds": True, "machine": True}
     monkeypatch.setattr(reference_runs, "reference_runs", lambda: {"toy": (about, [promise | {"measured": {"a": 1}}])})
     monkeypatch.setattr(reference_runs, "machine_class", lambda: "toy")
@@ -386,5 +388,8 @@ claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["sp
     assert main(arguments) == 0, "a learner's run is never stopped by the clock"
     assert main([*arguments, "--enforce-machine-claims"]) == 1
     assert "missed twice: 01_slow: it is fast" in capsys.readouterr().err
+    machine["processor"] = "another"
+    assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised from one processor to another"
+    machine["processor"] = processor()[0]
     monkeypatch.setattr(reference_runs, "machine_class", lambda: "unknown")
     assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised for a class without a run"
