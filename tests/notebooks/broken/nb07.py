@@ -50,8 +50,12 @@ IN_NOTEBOOK = [
         'starts.own_ranks("PCA of outputs") for way',
         "at no more cost, plain SVD errs least",
     ),
-    # the lowest of the ranks, with which it errs most
-    ('at_own = right_with[own["SVD"]["fc2"]]', "at_own = right_with[2]", "with the centre fixed no ranks of SVD"),
+    # its own ranks classify nothing
+    (
+        'at_own = right_with[own["SVD"]["fc2"]]',
+        "at_own = right_with[15] & False",
+        "with the centre fixed no ranks of SVD",
+    ),
     # the data's directions among the weight's
     (
         'of_weights = [way for way in others if way != "data-aware SVD"]',
