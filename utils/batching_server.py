@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -233,9 +233,15 @@ def application(batcher: Batcher, decode: Callable[[bytes], Any]) -> Starlette:
         except ModelError as error:
             return _error(500, str(error))
 
+    return beside(batcher.run, answer)
+
+
+def beside(run: Callable[[], Coroutine], answer: Callable[[Request], Awaitable[Response]]) -> Starlette:
+    """Return an application that answers at "/" by POST while `run` runs; at its end `run` is cancelled."""
+
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        running = asyncio.create_task(batcher.run())
+        running = asyncio.create_task(run())
         try:
             yield
         finally:

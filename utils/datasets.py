@@ -35,8 +35,8 @@ class Examples(NamedTuple):
     """Images of shape (N, channels, height, width), float32, and their labels of shape (N,), int64.
 
     Other inputs stand in the place of images: vectors of shape (N, features) or sequences (N, length, features), both
-    float32, or tokens of shape (N, length), int64, for a network that begins with an embedding. If it is to be
-    written to an ONNX file, tokens are float32, and its forward begins with `tokens.long()`. Labels count from 0.
+    float32, or tokens of shape (N, length), int64, for a network that begins with an embedding. Labels count
+    from 0.
     """
 
     images: torch.Tensor

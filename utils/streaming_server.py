@@ -5,7 +5,6 @@
 """
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,8 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
-from utils.batching_server import CLIENT_GONE, QueueFullError, read_body, serving_application
+from utils.batching_server import CLIENT_GONE, QueueFullError, beside, read_body, serving_application
 from utils.characters import Vocabulary
 from utils.continuous_batching import Request, TextBatcher
 from utils.input_validation import require_int
@@ -173,17 +171,7 @@ def application(streamer: Streamer, vocabulary: Vocabulary) -> Starlette:
         finally:
             streamer.cancel(stream.request)  # nothing, if it is at its end
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        running = asyncio.create_task(streamer.run())
-        try:
-            yield
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
-
-    return Starlette(routes=[Route("/", answer, methods=["POST"])], lifespan=lifespan)
+    return beside(streamer.run, answer)
 
 
 def streaming(streamer: Streamer, vocabulary: Vocabulary) -> AbstractContextManager[str]:
