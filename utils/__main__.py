@@ -104,21 +104,32 @@ def _run(options: argparse.Namespace) -> int:
     runner.require_parameters(chosen, parameters)
     how = {"parameters": parameters, "output": options.output, "fail_fast": options.fail_fast, "force": options.force}
     outcomes = runner.run(chosen, **how, processes=options.processes)
-    broken = []
-    if options.enforce_machine_claims and (again := {row["notebook"] for row in _broken_promises(options.output)}):
+    broken, promised = [], 0
+    if options.enforce_machine_claims:
+        broken, promised = _broken_promises(options.output)
+    if again := {row["notebook"] for row in broken}:
         print("Again, alone, since the clock promised more on this class of machine:", ", ".join(sorted(again)))
         runner.run([path for path in chosen if path.stem in again], **(how | {"force": True}))
-        broken = _broken_promises(options.output)
+        broken, promised = _broken_promises(options.output)
     _report(options)
     for row in broken:
         print(f"Held by the reference run, missed twice: {row['notebook']}: {row['statement']}", file=sys.stderr)
+    too_many = len(broken) > _PROMISES_TO_MISS * promised
+    if broken:
+        verdict = "too many" if too_many else "one in twenty may be missed"
+        print(f"Missed twice: {len(broken)} of {promised} promises about this machine ({verdict}).", file=sys.stderr)
     failed = [outcome.notebook for outcome in outcomes if outcome.failure]
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed or broken else 0
+    return 1 if failed or too_many else 0
 
 
-def _broken_promises(output: Path) -> list[dict]:
+# a fault of ours (threads, a kernel not taken) breaks many promises at once, a busy neighbour one or two
+_PROMISES_TO_MISS = 1 / 20
+
+
+def _broken_promises(output: Path) -> tuple[list[dict], int]:
+    """Return the claims about this machine that the last run missed, and the number promised."""
     from utils.claims import read_results
     from utils.course.write_reference_run import broken_promises
     from utils.environment import processor
@@ -126,7 +137,7 @@ def _broken_promises(output: Path) -> list[dict]:
 
     about, reference = reference_runs().get(machine_class(), ({}, []))
     if about.get("machine", {}).get("processor") != processor()[0]:
-        return []  # one class has several processors, and the clock promises nothing from one to another
+        return [], 0  # one class has several processors, and the clock promises nothing from one to another
     return broken_promises(read_results(output / "results"), reference)
 
 

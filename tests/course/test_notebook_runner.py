@@ -387,7 +387,17 @@ claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["sp
     arguments = ["run", "--output", str(tmp_path / "build")]
     assert main(arguments) == 0, "a learner's run is never stopped by the clock"
     assert main([*arguments, "--enforce-machine-claims"]) == 1
-    assert "missed twice: 01_slow: it is fast" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "missed twice: 01_slow: it is fast" in said
+    assert "Missed twice: 1 of 1 promises about this machine (too many)." in said
+
+    kept = source + '\nfor i in range(19):\n    claim_about_this_machine(f"{i}", lambda: {"a": 1}, lambda m: True)'
+    _write(folder, "01_slow", kept)
+    promises = [promise | {"statement": name, "measured": {"a": 1}} for name in ("it is fast", *map(str, range(19)))]
+    monkeypatch.setattr(reference_runs, "reference_runs", lambda: {"toy": (about, promises)})
+    assert main([*arguments, "--enforce-machine-claims"]) == 0, "one promise of twenty may be missed"
+    assert "Missed twice: 1 of 20 promises about this machine (one in twenty may be missed)." in capsys.readouterr().err
+
     machine["processor"] = "another"
     assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised from one processor to another"
     machine["processor"] = processor()[0]

@@ -73,21 +73,23 @@ def write_reference(
     return f"{path.name}: {count}; README's table and picture"
 
 
-def broken_promises(run: Iterable[Row], reference: Iterable[Row]) -> list[Row]:
-    """Return the claims about this machine that a run missed although the reference run of its class holds them.
+def broken_promises(run: Iterable[Row], reference: Iterable[Row]) -> tuple[list[Row], int]:
+    """Return the claims about this machine that a run missed and its reference run holds, and the number promised.
 
-    Only those count that the reference run met at the first try: what needed a second one there is too close to call.
+    The number counts the run's own claims among the promises, missed or not. Only what the reference run
+    met at the first try is a promise: what needed a second one there is too close to call.
 
     >>> claim = {"kind": "claim", "machine": True, "notebook": "01_x", "statement": "s", "measured": {"tries": 1}}
-    >>> broken_promises([{**claim, "holds": False}], [{**claim, "holds": True}])[0]["statement"]
-    's'
+    >>> missed, promised = broken_promises([{**claim, "holds": False}], [{**claim, "holds": True}])
+    >>> missed[0]["statement"], promised
+    ('s', 1)
     >>> broken_promises([{**claim, "holds": False}], [{**claim, "holds": False}])
-    []
+    ([], 0)
     """
-    promised = {
+    promises = {
         (row["notebook"], row["statement"])
         for row in reference
         if row.get("machine") and row["holds"] and row["measured"].get("tries", 1) == 1
     }
-    missed = (row for row in run if row.get("machine") and not row["holds"])
-    return [row for row in missed if (row["notebook"], row["statement"]) in promised]
+    promised = [row for row in run if row.get("machine") and (row["notebook"], row["statement"]) in promises]
+    return [row for row in promised if not row["holds"]], len(promised)
