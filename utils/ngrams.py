@@ -6,7 +6,7 @@ tables are dense; of higher orders only the runs that occur are kept. The strong
 (Chen and Goodman, 1999, section 3).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -189,18 +189,63 @@ def kneser_ney_probabilities(tables: Sequence[Runs], part: torch.Tensor) -> torc
         tables: `count_runs` of the orders 1, 2, ..., n.
         part: the text.
     """
+    p = torch.full((len(part) - len(tables) + 1,), 1 / tables[0].characters, dtype=torch.float64)
+    for each in _kneser_ney_orders(tables, part):
+        left = each.table.of(each.codes) - each.discounts[each.table.of(each.codes).long().clamp(max=3)]
+        p = torch.where(each.totals > 0, (left + each.taken * p) / each.totals.clamp(min=1), p)
+    return p
+
+
+def kneser_ney_distributions(tables: Sequence[Runs], part: torch.Tensor) -> torch.Tensor:
+    """Return the p of *every* character at each place, where `kneser_ney_probabilities` has that of the one that came.
+
+    Args:
+        tables, part: as there.
+
+    Returns:
+        Shape (places, characters), float64; each row adds up to 1. 65 characters take 520 bytes a place.
+
+    >>> text = torch.tensor([0, 1, 2, 0, 1, 1, 0, 2])
+    >>> p = kneser_ney_distributions(count_runs(text, 2, 3), text)
+    >>> torch.allclose(p.sum(dim=1), torch.ones(7, dtype=torch.float64))
+    True
+    >>> torch.allclose(p[range(7), text[1:]], kneser_ney_probabilities(count_runs(text, 2, 3), text))
+    True
+    """
     characters = tables[0].characters
-    p = torch.full((len(part) - len(tables) + 1,), 1 / characters, dtype=torch.float64)
+    p = torch.full((len(part) - len(tables) + 1, characters), 1 / characters, dtype=torch.float64)
+    for each in _kneser_ney_orders(tables, part):
+        first = each.codes - each.codes % characters  # the context with character 0: its runs stand side by side
+        start, end = (torch.searchsorted(each.table.codes, first + more) for more in (0, characters))
+        place = torch.arange(len(first)).repeat_interleave(end - start)
+        run = torch.arange(len(place)) + (start - (end - start).cumsum(0) + (end - start))[place]
+        counts = each.table.counts[run]
+        known = (each.totals > 0).double()
+        totals = each.totals.clamp(min=1)
+        p *= (known * each.taken / totals + 1 - known).unsqueeze(1)
+        p[place, each.table.codes[run] % characters] += (counts - each.discounts[counts.clamp(max=3)]) / totals[place]
+    return p
+
+
+class _Order(NamedTuple):
+    """What Kneser-Ney mixes in one order: its runs, those at each place, and the discounts of its contexts there."""
+
+    table: Runs
+    codes: torch.Tensor
+    discounts: torch.Tensor  # of the counts 0, 1, 2, and 3 or more
+    totals: torch.Tensor
+    taken: torch.Tensor
+
+
+def _kneser_ney_orders(tables: Sequence[Runs], part: torch.Tensor) -> Iterator[_Order]:
+    """Yield the orders from 1 to n, at the places of a text with n - 1 characters before them."""
     for order, table in enumerate(tables, 1):
         if order < len(tables):
             table = _different_before(tables[order])
-        codes = _codes(part[len(tables) - order :], order, characters)
-        of_count = p.new_tensor(_discounts(table.counts))  # of the counts 0, 1, 2, and 3 or more
-        discounts = of_count[table.counts.clamp(max=3)]
-        totals, taken = (each.of(codes // characters) for each in (table.contexts(), table.contexts(discounts)))
-        left = table.of(codes) - of_count[table.of(codes).long().clamp(max=3)]
-        p = torch.where(totals > 0, (left + taken * p) / totals.clamp(min=1), p)
-    return p
+        codes = _codes(part[len(tables) - order :], order, table.characters)
+        of_count = torch.tensor(_discounts(table.counts), dtype=torch.float64)
+        contexts = table.contexts(), table.contexts(of_count[table.counts.clamp(max=3)])
+        yield _Order(table, codes, of_count, *(each.of(codes // table.characters) for each in contexts))
 
 
 def kneser_ney_nats(tables: Sequence[Runs], part: torch.Tensor) -> float:
