@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from utils.files import ROOT
 from utils.timing import compare
 
-SIDE = 512
-"""Rows and columns of the matrices of the products: 1 MB each. Larger ones are no faster, and a call of over a few
-milliseconds would seldom escape a busy machine."""
+SIDE = 384
+"""Rows and columns of the matrices of the products. Larger ones are no faster, and calls of several milliseconds seldom
+escape a busy machine."""
 
-CHANNELS, KERNEL, PIXELS = 64, 5, 48
+CHANNELS, KERNEL, PIXELS = 32, 5, 64
 """Channels in and out, side of the kernel and side of the image of the convolution."""
 
 HELD_TO_AVX2 = {"MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
@@ -42,7 +42,7 @@ def yardsticks() -> dict[str, Yardstick]:
     """Return three large routines: a product as PyTorch computes it, the same by oneDNN, and a convolution.
 
     >>> {name: f"{each.flops:,}" for name, each in yardsticks().items()}
-    {'product': '268,435,456', 'product by oneDNN': '268,435,456', 'convolution': '471,859,200'}
+    {'product': '113,246,208', 'product by oneDNN': '113,246,208', 'convolution': '209,715,200'}
     """
     square, other = torch.rand(2, SIDE, SIDE)
     layer = nn.Linear(SIDE, SIDE, bias=False)
