@@ -35,6 +35,12 @@ PLOTS = {
     "roofline_by_batch": lambda: figures.roofline_by_batch(
         {"a": [(0.5, 1e9), (20, 5e10)], "b": [(5, 1e9), (9, 8e9)]}, peak_flops=1e11, bandwidth=1e10
     ),
+    "roofline_with_ceilings": lambda: figures.roofline_by_batch(
+        {"a": [(0.5, 1e9), (20, 5e10)]},
+        peak_flops=1e11,
+        bandwidth=1e10,
+        lower={"slower memory": (1e11, 5e9), "another library": (4e10, 1e10)},
+    ),
     "waterfall": lambda: figures.waterfall({"faster": 2.0, "slower": 0.8, "a long name, faster again": 5.0}, label="x"),
     "images": lambda: figures.images_with_labels(np.zeros((3, 28, 28)), ["1", "2", "3"]),
 }
@@ -84,6 +90,15 @@ def test_the_roof_has_its_ridge_where_both_limits_meet():
     x, y = PLOTS["roofline"]().axes[0].lines[0].get_data()
     assert list(y[1:]) == [100.0, 100.0]
     assert x[1] == 10.0
+
+
+def test_a_lower_roof_is_below_the_roof_and_named():
+    figure = PLOTS["roofline_with_ceilings"]()
+    roof, memory, library = figure.axes[0].lines[:3]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["roof", "slower memory", "another library"]
+    assert list(library.get_ydata()) == [roof.get_ydata()[0], 40.0, 40.0]
+    assert list(memory.get_ydata()) == [roof.get_ydata()[0] / 2, 100.0, 100.0]
+    assert len({line.get_linestyle() for line in (roof, memory, library)}) == 3
 
 
 def test_the_waterfall_multiplies_up_and_hatches_what_makes_it_worse():

@@ -300,7 +300,11 @@ def roofline(
 
 
 def roofline_by_batch(
-    paths: Mapping[str, Sequence[tuple[float, float]]], *, peak_flops: float, bandwidth: float
+    paths: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    peak_flops: float,
+    bandwidth: float,
+    lower: Mapping[str, tuple[float, float]] | None = None,
 ) -> Figure:
     """Draw a path for each network under the machine's roofline, from its smallest batch (hollow) to its largest.
 
@@ -309,8 +313,9 @@ def roofline_by_batch(
     Args:
         paths: for each name the arithmetic intensity (FLOP per byte) and the reached rate (FLOP per second), batch by
             batch.
-        peak_flops: the measured rate of a large matrix product, FLOP per second.
+        peak_flops: the highest rate that was measured, FLOP per second.
         bandwidth: the measured bandwidth, bytes per second.
+        lower: peak and bandwidth of further roofs and ceilings by their names, two at most; then a legend names them.
     """
     figure, axes = new()
     axis = axes[0, 0]
@@ -318,7 +323,13 @@ def roofline_by_batch(
     intensities = [intensity for path in paths.values() for intensity, _ in path]
     low, high = min([ridge, *intensities]) / 2, max([ridge, *intensities]) * 6
     x = np.array([low, ridge, high])
-    axis.plot(x, np.minimum(peak_flops, x * bandwidth) / 1e9, color="0.3", marker="")
+    axis.plot(x, np.minimum(peak_flops, x * bandwidth) / 1e9, color="0.3", marker="", label="roof")
+    for style, (name, (flops, speed)) in zip((":", "-."), (lower or {}).items(), strict=False):
+        x = np.array([low, flops / speed, high])
+        rates = np.minimum(flops, x * speed) / 1e9
+        axis.plot(x, rates, color="0.3", marker="", linestyle=style, label=name, zorder=1.5)
+    if lower:
+        figure.legend(loc="outside upper center", ncols=2)
     axis.axvspan(low, ridge, color=COLOURS[5], alpha=0.12, linewidth=0)
     axis.axvspan(ridge, high, color=COLOURS[4], alpha=0.12, linewidth=0)
     for index, (name, path) in enumerate(paths.items()):
