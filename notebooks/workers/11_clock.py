@@ -66,10 +66,14 @@ def medians(turns):
     return {way: statistics.median(turn[way] for turn in turns) for way in turns[0]}
 
 
-def message(worker, size, repeats=15):
-    vector = torch.ones(size // 4, device=worker.device)
-    times = [timed(worker, dist.all_reduce, vector) for _ in range(repeats)]
-    return sorted(times)[repeats // 2]
+def messages_in_turn(worker, sizes, repeats=15):
+    """All-reduce a message of each size in turn, after a round of warm-up."""
+    vectors = {n: torch.ones(n // 4, device=worker.device) for n in sizes}
+    turns = [
+        {n: timed(worker, dist.all_reduce, vector) for n, vector in vectors.items()}
+        for _ in range(1 + repeats)
+    ]
+    return turns[1:]
 
 
 if __name__ == "__main__":
@@ -90,11 +94,13 @@ if __name__ == "__main__":
             for n in sizes
         }
         turns = {n: in_turn(worker, wide, digits, n, 3 * repeats) for n in wide_sizes}
+        alone_turns = messages_in_turn(worker, messages)
         found = {
             "backend": worker.backend,
             "step": {n: medians(each) for n, each in steps.items()},
             "wide": {n: medians(each) for n, each in turns.items()},
             "wide turns": turns,
-            "message": {n: message(worker, n) for n in messages},
+            "message": medians(alone_turns),
+            "message turns": {n: [turn[n] for turn in alone_turns] for n in messages},
         }
         data_parallel.report(found)
