@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from utils.continuous_batching import Request, SlotCache, TextBatcher, read_in_slots, steps_needed, write_all
+from utils.continuous_batching import (
+    PagedSlots,
+    Request,
+    SlotCache,
+    TextBatcher,
+    read_in_slots,
+    steps_needed,
+    write_all,
+)
 from utils.language_models import generate
 from utils.transformer import Transformer
 
@@ -62,9 +70,9 @@ def test_texts_of_any_lengths_read_as_in_passes_of_their_own(model):
     texts = [torch.arange(n) % 9 for n in (2, 7, 4)]
     for slot, text in enumerate(texts):
         cache.lengths.append(0)
-        read_in_slots(model, text[None], cache, slot)
+        read_in_slots(model, text[None], cache, [slot])
     more = torch.tensor([[1, 2], [3, 4], [5, 6]])
-    received = read_in_slots(model, more, cache)
+    received = read_in_slots(model, more, cache, range(3))
     with torch.no_grad():
         for row, text, new in zip(received, texts, more, strict=True):
             assert torch.allclose(row, model(torch.cat([text, new])[None])[0, -2:], atol=1e-5)
@@ -106,3 +114,79 @@ def test_a_complete_text_does_not_grow_out_of_its_slot_while_its_batch_goes_on(m
     write_all(TextBatcher(model, slots=2, continuous=False), some)
     alone = generate(model, some[1].prompt[None], 47, temperature=0)[0, 1:]
     assert some[1].written == alone.tolist()
+
+
+# --- pages and chunks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pages", "page"), [(48, 1), (12, 4), (6, 8), (100, 4)])
+@pytest.mark.parametrize("slots", [1, 3, 20])
+def test_texts_in_pages_are_those_in_slots_however_few_pages_there_are(model, pages, page, slots):
+    some = requests(COUNTS)
+    batcher = TextBatcher(model, slots=slots, cache=PagedSlots(model, pages=pages, page=page))
+    assert write_all(batcher, some) == write_all(TextBatcher(model, slots=slots), requests(COUNTS))
+    assert batcher.cache.free == pages
+    assert all(request.ended >= request.begun for request in some)
+    if pages * page > 400:
+        assert not batcher.held_back
+        assert not batcher.preempted
+
+
+def test_a_text_waits_for_pages_and_the_newest_gives_its_own_back(model):
+    some = [Request(torch.arange(8), 20) for _ in range(3)]
+    batcher = TextBatcher(model, slots=3, cache=PagedSlots(model, pages=7, page=4))
+    for request in some:
+        batcher.add(request)
+    batcher.step()
+    assert batcher.active == some[:2]  # 3 pages each, for 8 characters and the next; one page is left
+    assert batcher.held_back == 1
+    while not batcher.preempted:
+        batcher.step()
+        assert batcher.cache.pool.in_use <= 7
+    assert batcher.active == some[:1]
+    assert list(batcher.waiting) == some[1:]  # it is the first to come back
+    while batcher.busy:
+        batcher.step()
+    assert some[0].written == some[1].written == some[2].written
+    with pytest.raises(ValueError, match="fit 28 with what is written"):
+        batcher.add(Request(torch.arange(8), 21))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("paged", [False, True])
+def test_a_prompt_in_chunks_changes_no_text_and_holds_nobody_up_longer(model, chunk, paged):
+    def cache():
+        return PagedSlots(model, pages=14, page=4) if paged else None
+
+    some = requests(COUNTS)
+    batcher = TextBatcher(model, slots=3, cache=cache(), chunk=chunk)
+    assert write_all(batcher, some) == write_all(TextBatcher(model, slots=3, cache=cache()), requests(COUNTS))
+    assert 0 < batcher.longest_reading <= chunk
+
+
+def test_while_a_long_prompt_is_read_in_chunks_the_others_are_written(model):
+    short, long = Request(torch.arange(3), 12), Request(torch.arange(9).repeat(3), 2)
+    batcher = TextBatcher(model, slots=2, chunk=5)
+    batcher.add(short)
+    batcher.step()
+    batcher.add(long)
+    for read in (5, 10, 15, 20, 25):
+        before = len(short.written)
+        assert [event.request for event in batcher.step()] == [short]
+        assert len(short.written) == before + 1
+        assert batcher.cache.lengths[1] == read
+    assert {event.request for event in batcher.step()} == {short, long}
+
+
+def test_a_text_whose_prompt_is_half_read_can_be_cancelled(model):
+    some = [Request(torch.arange(9).repeat(2), 4), Request(torch.arange(4), 4)]
+    batcher = TextBatcher(model, slots=2, cache=PagedSlots(model, pages=20, page=4), chunk=5)
+    for request in some:
+        batcher.add(request)
+    batcher.step()
+    batcher.cancel(some[0])
+    while batcher.busy:
+        batcher.step()
+    assert not some[0].written
+    assert some[1].written == generate(model, torch.arange(4)[None], 4, temperature=0)[0, 4:].tolist()
+    assert batcher.cache.free == 20

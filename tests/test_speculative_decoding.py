@@ -1,6 +1,7 @@
 """Speculative decoding: the network's distribution whatever the draft, and its text where nothing is drawn."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -94,3 +95,14 @@ def test_characters_a_round_by_the_closed_form(accepted):
 def test_a_text_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="context of 64, got 4 and 61"):
         speculation.speculate(small(0), speculation.NetworkDraft(small(1)), torch.tensor([1, 2, 3, 4]), 61)
+
+
+@pytest.mark.parametrize("drafted", [0, 3])
+def test_the_seconds_of_the_parts_are_those_of_the_whole(drafted):
+    network, draft = small(0), speculation.NetworkDraft(small(1))
+    began = time.perf_counter()
+    written = speculation.speculate(network, draft, torch.zeros(4, dtype=torch.int64), 40, drafted=drafted)
+    took = time.perf_counter() - began
+    assert set(written.seconds) == {"draft", "check", "judging", "rest"}
+    assert min(written.seconds.values()) > 0
+    assert 0.5 * took < sum(written.seconds.values()) <= took

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from utils.compact_caches import PagedText, PagePool, pages_needed
 from utils.input_validation import require_int
 from utils.language_models import next_probabilities
 from utils.transformer import Transformer, rotations
@@ -34,6 +35,18 @@ class SlotCache:
         self.lengths: list[int] = []
         """Characters of each text, those of the slots in use."""
 
+    def can_begin(self, length: int) -> bool:
+        """Whether a text of this length may have the next slot: each slot has its room already."""
+        return length <= self.capacity
+
+    def can_extend(self, slots: Sequence[int]) -> bool:
+        """Whether each of these texts may have one more character."""
+        return all(self.lengths[slot] < self.capacity for slot in slots)
+
+    def begin(self, length: int) -> None:
+        """Let a text of this length have the next slot; nothing of it is read yet."""
+        self.lengths.append(0)
+
     def release(self, slot: int) -> None:
         """Free a slot: the last text in use moves into it."""
         last = len(self.lengths) - 1
@@ -43,44 +56,145 @@ class SlotCache:
             self.lengths[slot] = held
         self.lengths.pop()
 
+    def forget_last(self, slot: int) -> None:
+        """Take a text's last character back."""
+        self.lengths[slot] -= 1
+
+    def reserve(self, slots: Sequence[int], new: int) -> torch.Tensor:
+        """Make room for `new` more characters of some texts; return their positions, shape (texts, new)."""
+        device = self.stored.device
+        lengths = torch.tensor([self.lengths[slot] for slot in slots], device=device)
+        positions = lengths[:, None] + torch.arange(new, device=device)  # (N, new)
+        every = int(positions.max()) + 1
+        if every > self.capacity:
+            raise ValueError(f"a text of {every} characters does not fit a slot of {self.capacity}")
+        for slot in slots:
+            self.lengths[slot] += new
+        side_by_side = list(slots) == list(range(slots[0], slots[-1] + 1))
+        self._slots = slice(slots[0], slots[-1] + 1) if side_by_side else list(slots)  # a slice is not copied
+        self._positions, self._every = positions, every
+        return positions
+
+    def extend(self, block: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write a block's newest keys and values where `reserve` made room; return all of those texts in that block.
+
+        Args:
+            block: its number.
+            key, value: shape (N, heads, new, D).
+
+        Returns:
+            Keys and values, shape (N, heads, longest, D); behind a text's end stands what an earlier one left.
+        """
+        rows = torch.arange(self.stored.shape[2], device=self.stored.device)[self._slots, None]
+        for held, newest in zip(self.stored[:, block], (key, value), strict=True):
+            held[rows, :, self._positions] = newest.transpose(1, 2)
+        ours = self.stored[:, block, self._slots, :, : self._every]
+        return ours[0], ours[1]
+
+
+class PagedSlots:
+    """What a `SlotCache` does, with the keys and values of all texts in pages of one pool.
+
+    A text has the pages it needs by now, and not those of the longest text that may come. So there may be many more
+    slots for the same memory; but pages can run out, and whoever asks must wait.
+
+    Args:
+        model: the transformer.
+        pages: of the pool.
+        page: characters of a page.
+    """
+
+    def __init__(self, model: Transformer, *, pages: int, page: int = 16):
+        self.pool = PagePool(model, pages=pages, page=page)
+        self.capacity = min(model.context, pages * page)
+        self.stored = self.pool.stored
+        self.texts: list[PagedText] = []
+
+    @property
+    def lengths(self) -> list[int]:
+        """Characters of each text."""
+        return [text.length for text in self.texts]
+
+    @property
+    def free(self) -> int:
+        """Pages that belong to no text."""
+        return len(self.pool.uses) - self.pool.in_use
+
+    def can_begin(self, length: int) -> bool:
+        """Whether there are pages for a text of this length."""
+        return pages_needed(length, self.pool.page) <= self.free
+
+    def can_extend(self, slots: Sequence[int]) -> bool:
+        """Whether there are pages for one more character of each of these texts."""
+        some = [self.texts[slot] for slot in slots]
+        return sum(text.length == len(text.table) * self.pool.page for text in some) <= self.free
+
+    def begin(self, length: int) -> None:
+        """Give a text of this length its pages; nothing of it is read yet."""
+        text = PagedText(self.pool)
+        text.table = [self.pool.take() for _ in range(pages_needed(length, self.pool.page))]
+        self.texts.append(text)
+
+    def release(self, slot: int) -> None:
+        """Give a text's pages back; only the number of the last text changes, and nothing is copied."""
+        self.texts[slot].free()
+        self.texts[slot] = self.texts[-1]
+        self.texts.pop()
+
+    def forget_last(self, slot: int) -> None:
+        """Take a text's last character back."""
+        self.texts[slot].length -= 1
+
+    def reserve(self, slots: Sequence[int], new: int) -> torch.Tensor:
+        """See `SlotCache.reserve`."""
+        some = [self.texts[slot] for slot in slots]
+        positions = torch.stack([text.reserve(new) for text in some])  # (N, new)
+        tables = torch.zeros(len(some), max(len(text.table) for text in some), dtype=torch.int64)
+        for row, text in zip(tables, some, strict=True):
+            row[: len(text.table)] = torch.tensor(text.table)  # behind its end any page will do: it is masked
+        self._tables = tables.to(self.stored.device)
+        self._positions, self._every = positions, int(positions.max()) + 1
+        return positions
+
+    def extend(self, block: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `SlotCache.extend`. The pages are gathered; the kernel of Kwon et al. reads them where they lie."""
+        numbers = self._tables.gather(1, self._positions // self.pool.page)  # (N, new): the page of each new character
+        inside = self._positions % self.pool.page
+        for which, newest in enumerate((key, value)):
+            self.stored[:, which, block][numbers, :, inside] = newest.transpose(1, 2)
+        ours = self.stored[:, :, block][self._tables]  # (N, pages, 2, heads, page, D)
+        ours = ours.permute(2, 0, 3, 1, 4, 5).flatten(3, 4)[..., : self._every, :]
+        return ours[0], ours[1]
+
 
 @torch.no_grad()
-def read_in_slots(model: Transformer, tokens: torch.Tensor, cache: SlotCache, first: int = 0) -> torch.Tensor:
+def read_in_slots(
+    model: Transformer, tokens: torch.Tensor, cache: SlotCache | PagedSlots, slots: Sequence[int]
+) -> torch.Tensor:
     """Read characters of several texts, each at its own place, and return the logits behind them.
 
     Args:
         model: in evaluation mode.
         tokens: shape (N, new): the same number of new characters for each of N texts.
         cache: it is extended by them.
-        first: the texts are those of the slots from here on.
+        slots: those of the N texts.
 
     Returns:
         Shape (N, new, characters).
     """
     count, new = tokens.shape
-    slots = range(first, first + count)
-    device = tokens.device
-    lengths = torch.tensor([cache.lengths[slot] for slot in slots], device=device)
-    every = int(lengths.max()) + new
-    if every > cache.capacity:
-        raise ValueError(f"a text of {every} characters does not fit a slot of {cache.capacity}")
-    positions = lengths[:, None] + torch.arange(new, device=device)  # (N, new)
+    positions = cache.reserve(slots, new)  # (N, new)
     turns = [turn.view(count, 1, new, -1) for turn in rotations(positions.flatten(), model.blocks[0].attention.size)]
-    seen = torch.arange(every, device=device) <= positions[:, None, :, None]  # (N, 1, new, every)
-    rows = torch.arange(count, device=device)[:, None].expand(-1, new)
+    every = torch.arange(int(positions.max()) + 1, device=tokens.device)
+    seen = every <= positions[:, None, :, None]  # (N, 1, new, every)
     x = model.embedding(tokens)
     for number, block in enumerate(model.blocks):
         attention, normed = block.attention, block.norm1(x)
         query, key = attention.turned(normed, turns)  # (N, heads, new, D)
         value = attention.value(normed).unflatten(-1, (-1, attention.size)).transpose(1, 2)
-        held = cache.stored[:, number, first : first + count]  # a view: (2, N, heads, capacity, D)
-        held[0][rows, :, positions] = key.transpose(1, 2)
-        held[1][rows, :, positions] = value.transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, held[0, :, :, :every], held[1, :, :, :every], seen)
+        mixed = F.scaled_dot_product_attention(query, *cache.extend(number, key, value), seen)
         x = x + attention.output(mixed.transpose(1, 2).flatten(2))
         x = x + block.feed_forward(block.norm2(x))
-    for slot in slots:
-        cache.lengths[slot] += new
     return model.head(model.norm(x))
 
 
@@ -135,17 +249,37 @@ class TextBatcher:
         slots: texts side by side, at most.
         continuous: put a text that waits into a slot as soon as one is free; else only when all are free, and a text
             that is complete keeps its slot, and is computed on, until the longest of its batch is complete.
+        cache: where keys and values lie; a `SlotCache` if None. With `PagedSlots` a text also waits for pages, and if
+            none is left for the next characters the newest text gives its own back, waits, and is read again.
+        chunk: characters of prompts that are read between two characters of the texts under way, at most; None reads
+            each prompt whole.
     """
 
-    def __init__(self, model: Transformer, *, slots: int, continuous: bool = True):
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        slots: int,
+        continuous: bool = True,
+        cache: PagedSlots | None = None,
+        chunk: int | None = None,
+    ):
         self.model, self.slots, self.continuous = model, slots, continuous
-        self.cache = SlotCache(model, slots)
+        self.cache = SlotCache(model, slots) if cache is None else cache
+        self.chunk = None if chunk is None else require_int("chunk", chunk, minimum=1)
         self.waiting: deque[Request] = deque()
         self.active: list[Request] = []
         """In the order of their slots."""
         self.steps = 0
         self.computed = 0
         """Rows of all steps: characters that were computed in decoding, wanted or not."""
+        self.held_back = 0
+        """Steps before which a text waited, a slot was free, and pages were not."""
+        self.preempted = 0
+        """Texts that had to give their pages back."""
+        self.longest_reading = 0
+        """Characters of prompts that were read between two characters of the others, at most."""
+        self._unread: dict[Request, torch.Tensor] = {}
 
     def require_fit(self, request: Request) -> None:
         """Raise a `ValueError` if a request's text does not fit a slot."""
@@ -174,20 +308,20 @@ class TextBatcher:
 
     def step(self) -> list[Event]:
         """Fill slots, write one more character of each text in a slot, and return what was written."""
-        events = self._fill()
-        going = [request for request in self.active if len(request.written) < request.count]
-        if going:
-            newest = torch.tensor([[request.written[-1]] for request in self.active])
-            logits = read_in_slots(self.model, newest.to(self.cache.stored.device), self.cache)[:, -1]
-            self.computed += len(self.active)
-            for slot, request in enumerate(self.active):
-                if len(request.written) == request.count:  # computed in vain, and not to grow out of its slot
-                    self.cache.lengths[slot] -= 1
-            events += [
-                self._written(request, row)
-                for request, row in zip(self.active, logits, strict=True)
-                if len(request.written) < request.count
-            ]
+        self._admit()
+        events = self._read_prompts()
+        if any(len(request.written) < request.count for request in self.active if request not in self._unread):
+            self._make_room()
+            slots = self._begun()
+            going = [self.active[slot] for slot in slots]
+            newest = torch.tensor([[request.written[-1]] for request in going])
+            logits = read_in_slots(self.model, newest.to(self.cache.stored.device), self.cache, slots)[:, -1]
+            self.computed += len(slots)
+            for slot, request, row in zip(slots, going, logits, strict=True):
+                if len(request.written) < request.count:
+                    events.append(self._written(request, row, self.steps + 1))
+                else:  # computed in vain, and not to grow out of its slot
+                    self.cache.forget_last(slot)
             self.steps += 1
         complete = [slot for slot, request in enumerate(self.active) if len(request.written) == request.count]
         if self.continuous or len(complete) == len(self.active):
@@ -195,30 +329,67 @@ class TextBatcher:
                 self._release(slot)
         return events
 
-    def _fill(self) -> list[Event]:
-        """Read the prompts of those that get a slot, all of one length in one pass; each writes its first character."""
+    def _begun(self) -> list[int]:
+        """Return the slots whose prompts are read."""
+        return [slot for slot, request in enumerate(self.active) if request not in self._unread]
+
+    def _admit(self) -> None:
+        """Give those that wait longest a slot each, as long as there are slots, and room for what is to be read."""
         free = self.slots - len(self.active) if self.continuous or not self.active else 0
-        events, chosen = [], [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
-        for length in dict.fromkeys(len(request.prompt) for request in chosen):
-            some = [request for request in chosen if len(request.prompt) == length]
-            first = len(self.active)
-            self.active += some
-            self.cache.lengths += [0] * len(some)
-            prompts = torch.stack([request.prompt for request in some]).to(self.cache.stored.device)
-            logits = read_in_slots(self.model, prompts, self.cache, first)[:, -1]
+        for _ in range(min(free, len(self.waiting))):
+            request = self.waiting[0]
+            text = torch.cat([request.prompt, torch.tensor(request.written, dtype=torch.int64)])
+            if not self.cache.can_begin(len(text) + 1):
+                self.held_back += 1
+                return
+            self.active.append(self.waiting.popleft())
+            self.cache.begin(len(text) + 1)
+            self._unread[request] = text
+            request.begun = self.steps
+
+    def _read_prompts(self) -> list[Event]:
+        """Read prompts, whole or a chunk; each that is read to its end writes its first character."""
+        events, left = [], self.chunk
+        if left is None:  # all of one length in one pass
+            by_length: dict[int, list[Request]] = {}
+            for request, text in self._unread.items():
+                by_length.setdefault(len(text), []).append(request)
+            groups = list(by_length.values())
+        else:
+            groups = [[request] for request in self._unread]
+        read = 0
+        for some in groups:
+            pieces = torch.stack([self._unread[request][:left] for request in some])
+            slots = [self.active.index(request) for request in some]
+            logits = read_in_slots(self.model, pieces.to(self.cache.stored.device), self.cache, slots)[:, -1]
             for request, row in zip(some, logits, strict=True):
-                request.begun = self.steps
-                events.append(self._written(request, row))
+                self._unread[request] = self._unread[request][pieces.shape[1] :]
+                if not len(self._unread[request]):
+                    del self._unread[request]
+                    events.append(self._written(request, row, self.steps))
+            read += pieces.numel()
+            if left is not None and (left := left - pieces.shape[1]) == 0:
+                break
+        self.longest_reading = max(self.longest_reading, read)
         return events
 
-    def _written(self, request: Request, logits: torch.Tensor) -> Event:
+    def _make_room(self) -> None:
+        """Let the newest texts wait again until there is room for one more character of each of the others."""
+        while not self.cache.can_extend(self._begun()):
+            newest = max(range(len(self.active)), key=lambda slot: (self.active[slot].begun, slot))
+            self.waiting.appendleft(self.active[newest])
+            self._release(newest)
+            self.preempted += 1
+
+    def _written(self, request: Request, logits: torch.Tensor, step: int) -> Event:
         character = request.draw(logits)
         last = len(request.written) == request.count
         if last:
-            request.ended = self.steps + (request.count > 1)
+            request.ended = step
         return Event(request, character, last)
 
     def _release(self, slot: int) -> None:
+        self._unread.pop(self.active[slot], None)
         self.cache.release(slot)
         self.active[slot] = self.active[-1]
         self.active.pop()

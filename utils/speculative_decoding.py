@@ -5,7 +5,8 @@ appendix A.1; found at the same time by Chen et al., 2023). A bad draft costs ti
 """
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -128,6 +129,10 @@ class ReadAhead:
         Args:
             text: all of it; it may differ from what was read before from any place on.
         """
+        return self.model(self.not_yet_read(text), self.cache)[0]
+
+    def not_yet_read(self, text: list[int]) -> torch.Tensor:
+        """Forget what was taken back, and return what the model must read, shape (1, new); it then counts as read."""
         same = 0
         for old, new in zip(self.read, text[:-1], strict=False):
             if old != new:
@@ -135,7 +140,7 @@ class ReadAhead:
             same += 1
         self.cache.forget_last(len(self.read) - same)
         self.read = list(text)
-        return self.model(torch.tensor([text[same:]]), self.cache)[0]
+        return torch.tensor([text[same:]])
 
 
 class NetworkDraft:
@@ -185,12 +190,34 @@ class CountingDraft:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
+class Laps:
+    """Adds up, by name, the seconds from each call to the next, so that nothing between two calls is left out.
+
+    >>> laps = Laps()
+    >>> laps("reading"), laps("writing"), laps("reading")
+    (None, None, None)
+    >>> list(laps.seconds), laps.seconds["reading"] > 0
+    (['reading', 'writing'], True)
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def __call__(self, name: str) -> None:
+        """Count what has passed since the last call for `name`."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now
+
+
 @dataclass
 class Written:
     """A text, prompt included, and how it came about.
 
     `rounds` are passes of the network; of the `drafted` characters some were `judged`, up to the first of a round that
-    was refused, and of those some `accepted`.
+    was refused, and of those some `accepted`. `seconds` went into the "draft", the "check" (the network's passes), the
+    "judging" (softmax, the rule, the draw of what follows), and the "rest": Python that follows the text.
     """
 
     text: torch.Tensor
@@ -198,6 +225,7 @@ class Written:
     drafted: int = 0
     judged: int = 0
     accepted: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -224,21 +252,29 @@ def speculate(
     """
     if len(prompt) + count > model.context:
         raise ValueError(f"prompt and count must fit the context of {model.context}, got {len(prompt)} and {count}")
-    ahead, found = ReadAhead(model), Written(prompt)
+    laps = Laps()
+    ahead, found = ReadAhead(model), Written(prompt, seconds=laps.seconds)
     while (left := len(prompt) + count - len(found.text)) > 0:
         some = min(drafted, left - 1)  # the round adds one of its own
         text = found.text
+        laps("rest")
         if some:
             guesses, q = draft.propose(text, some, temperature=temperature, generator=generator)
         else:
             guesses, q = text[:0], torch.empty(0, model.head.out_features)
-        logits = ahead.logits([*text.tolist(), *guesses.tolist()])[-some - 1 :]
+        laps("draft")
+        new = ahead.not_yet_read([*text.tolist(), *guesses.tolist()])
+        laps("rest")
+        logits = model(new, ahead.cache)[0, -some - 1 :]
+        laps("check")
         p = next_probabilities(logits, temperature=temperature)  # (some + 1, characters)
         accepted, following = judge(p, q, guesses, torch.rand(some, generator=generator))
         own = following.multinomial(1, generator=generator)
+        laps("judging")
         found.text = torch.cat([text, guesses[:accepted], own])
         found.rounds += 1
         found.drafted += some
         found.accepted += accepted
         found.judged += min(accepted + 1, some)
+    laps("rest")
     return found

@@ -179,18 +179,22 @@ def streaming(streamer: Streamer, vocabulary: Vocabulary) -> AbstractContextMana
     return serving_application(application(streamer, vocabulary))
 
 
-def ask_for_texts(url: str, prompts: Sequence[str], count: int, requests: int, *, rate: float, seed: int) -> Asked:
+def ask_for_texts(
+    url: str, prompts: Sequence[str], count: int | Sequence[int], requests: int, *, rate: float, seed: int
+) -> Asked:
     """Ask a streaming server from another process at random times fixed beforehand; see `load_generator.ask`.
 
     Args:
         url: of the server.
         prompts: request i sends number i, from the start again when they run out.
-        count: characters that each request asks for.
+        count: characters that each request asks for, or a number for each prompt.
         requests: how many.
         rate: requests a second, on average.
         seed: of the times.
     """
-    bodies = [json.dumps({"prompt": prompt, "count": count}).encode() for prompt in prompts]
+    counts = [count] * len(prompts) if isinstance(count, int) else count
+    asked = [{"prompt": prompt, "count": each} for prompt, each in zip(prompts, counts, strict=True)]
+    bodies = [json.dumps(each).encode() for each in asked]
     return ask(url, bodies, poisson_arrivals(rate, requests, seed=seed), patience=120.0)
 
 

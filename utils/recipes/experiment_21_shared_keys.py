@@ -8,7 +8,6 @@ The test part is not read.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -17,8 +16,7 @@ from torch import nn
 
 from utils import language_models, shared_keys, transformer
 from utils.characters import load_shakespeare
-from utils.environment import library_versions
-from utils.experiment_files import EXPERIMENTS, digest_of, read_experiment, write_experiment
+from utils.experiment_files import complete, digest_of
 from utils.language_models import TextRecipe, evaluate_text, fit_text
 from utils.shared_keys import first_head, mean_of_heads, share_keys
 from utils.training import rise_then_cosine
@@ -92,11 +90,6 @@ def nats_by_part(model: Transformer, parts: Iterable[torch.Tensor] | None = None
     return [round(evaluate_text(model, part, stride=model.context).nats, 5) for part in parts]
 
 
-def measured(condition: Condition) -> dict[str, object]:
-    """Return a condition's row."""
-    return {**condition._asdict(), "nats": nats_by_part(trained_on(condition))}
-
-
 def digest() -> str:
     """Return a digest of what the rows depend on: this module, network, training, the shipped weights."""
     code = (
@@ -108,20 +101,7 @@ def digest() -> str:
 
 
 def run() -> str:
-    """Train what the table lacks, write it after each row, and return a line that says how much it holds."""
+    """Train what the table lacks, and return a line that says how much it holds."""
     torch.set_num_threads(1)
-    about: dict = {"digest": digest(), "versions": library_versions(), "minutes": 0.0}
-    rows: list[dict] = []
-    if (EXPERIMENTS / f"{NAME}.jsonl").exists():
-        before, found = read_experiment(NAME)
-        if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
-            about, rows = before, found
-    done = {Condition(**{name: row[name] for name in Condition._fields}) for row in rows}
-    for each in conditions():
-        if each in done:
-            continue
-        began = time.perf_counter()
-        rows.append(measured(each))
-        about["minutes"] = round(about["minutes"] + (time.perf_counter() - began) / 60, 3)
-        write_experiment(NAME, about, rows)
-    return f"{NAME}: {len(rows)} rows, {about['minutes']:.1f} minutes"
+    wanted = [each._asdict() for each in conditions()]
+    return complete(NAME, digest(), wanted, lambda row: nats_by_part(trained_on(Condition(**row))), result="nats")

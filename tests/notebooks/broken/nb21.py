@@ -31,6 +31,30 @@ IN_NOTEBOOK = [
         "lambda name, w: gptq.gptq(w.roll(1, 0), seen[name].moment, four_bits, group_size=GROUP)",
         "at each place of the texts that float writes",
     ),
+    # there are pages for everyone
+    (
+        "slots=REQUESTS, cache=batching.PagedSlots(network, pages=PAGES)",
+        "slots=REQUESTS, cache=batching.PagedSlots(network, pages=20 * PAGES)",
+        "with the memory of two slots",
+    ),
+    # the first head's query is the last one's
+    (
+        "mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)",
+        "mixed = F.scaled_dot_product_attention(query.flip(1).transpose(1, 2), key, value)",
+        "five keys and values, and attention written out",
+    ),
+    # both servers batch continuously
+    ('under_load(load, scheduler == "continuous")', "under_load(load, True)", "of the same arrivals, at 0.6"),
+    # the overload is none
+    ('LOADS = {"0.6": 0.6, "1.5": 1.5}', 'LOADS = {"0.6": 0.6, "1.5": 0.7}', "of the same arrivals, at 0.6"),
+    # only the first requests are looked at, which found the queue empty
+    ("refused[100:].mean()", "refused[:10].mean()", "the overload lasts"),
+    # the file reads each window's first character last
+    (
+        "self.writer.read(c) for c in window",
+        "self.writer.read(c) for c in window[1:] + window[:1]",
+        "on the test part the file in float32",
+    ),
 ]
 
 IN_LIBRARY = [
@@ -126,5 +150,33 @@ IN_LIBRARY = [
         'headers = {"Retry-After": str(error.retry_after)}',
         "headers = {}",
         "every request is answered with its whole text",
+    ),
+    # what a text had written is forgotten when its pages are taken back
+    (
+        "utils.continuous_batching",
+        "text = torch.cat([request.prompt, torch.tensor(request.written, dtype=torch.int64)])",
+        "text = request.prompt",
+        "with the memory of two slots",
+    ),
+    # each character is written a place too far in its page
+    (
+        "utils.continuous_batching",
+        "inside = self._positions % self.pool.page",
+        "inside = (self._positions + 1) % self.pool.page",
+        "with the memory of two slots",
+    ),
+    # chunks are as long as the prompt
+    (
+        "utils.continuous_batching",
+        "self._unread[request][:left] for request in some",
+        "self._unread[request] for request in some",
+        "read whole or in chunks",
+    ),
+    # behind a chunk the prompt is read from its beginning again
+    (
+        "utils.continuous_batching",
+        "self._unread[request] = self._unread[request][pieces.shape[1] :]",
+        "self._unread[request] = self._unread[request][: -pieces.shape[1]]",
+        "read whole or in chunks",
     ),
 ]
