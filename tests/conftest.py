@@ -1,11 +1,14 @@
 """Fixtures that every test file shares."""
 
 import contextlib
+import os
 
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib import pyplot
 
+from tests.order_of_tests import dealt
 from utils.datasets import Splits, load
 
 # Triton, which PyTorch loads for some features, and TensorFlow each bring an LLVM; in one process, as under pytest,
@@ -21,9 +24,24 @@ settings.load_profile("workbook")
 torch.set_num_threads(1)
 
 
+APART = ("test_claims_can_fail.py", "browser")
+"""Where each test is long by itself and shares little with the next: they need not stay together."""
+
+
+@pytest.hookimpl(trylast=True)  # behind what leaves the slow tests out
 def pytest_collection_modifyitems(items):
-    """Begin with the notebooks that are broken, minutes each, so that two processes end at nearly the same time."""
+    """Begin with the notebooks that are broken, minutes each, then the other modules with slow tests, each whole."""
     items.sort(key=lambda item: "test_claims_can_fail" not in item.nodeid)  # stable: the others keep their order
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    apart = {path for path in slow if path.name in APART or path.parent.name in APART}
+
+    def unit(item):
+        if item.path in apart:
+            return item.nodeid if item.get_closest_marker("slow") else None
+        return item.path if item.path in slow else None
+
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = dealt(items, [unit(item) for item in items], processes)
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +56,10 @@ def _quiet_and_private(tmp_path_factory, monkeypatch):
 def mnist() -> Splits:
     """MNIST, read once; no test may write to it."""
     return load("mnist")
+
+
+@pytest.fixture
+def closed_figures():
+    """Close what a test draws."""
+    yield
+    pyplot.close("all")

@@ -4,22 +4,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
+from tests.drawing_parts import texts
 from utils import drawings
 from utils.figures import COLOURS, SIZE
 
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-def texts(axis) -> list[str]:
-    return [text.get_text() for text in axis.texts if text.get_text()]
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 @pytest.mark.parametrize(("width", "height"), [(10, 1), (10, 4), (3, 30)])

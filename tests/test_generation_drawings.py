@@ -1,26 +1,12 @@
 """Drawings of faster generation, by their own texts and rectangles."""
 
 import pytest
-from matplotlib import pyplot as plt
-from matplotlib.colors import to_rgba
 
+from tests.drawing_parts import grey, texts
 from utils import generation_drawings as drawings
-from utils.drawings import REMOVED
 from utils.figures import SIZE
 
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-def texts(axis):
-    return [text.get_text() for text in axis.texts if text.get_text()]
-
-
-def grey(patch):
-    return patch.get_facecolor()[:3] == to_rgba(REMOVED)[:3]
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_a_slot_is_grey_from_the_end_of_its_text_to_the_end_of_its_batch():

@@ -2,25 +2,17 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
+from tests.drawing_parts import texts
 from utils.figures import SIZE
 from utils.keras_drawings import flatten_orders, scales_of_a_loss
 
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-def written(figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_the_two_rows_have_the_orders_of_the_two_frameworks():
     figure = flatten_orders(np.arange(8).reshape(2, 2, 2))
-    shown = written(figure)
+    shown = texts(figure.axes[0])
     pytorch, keras = shown.index("PyTorch's row"), shown.index("Keras's row")
     assert shown[pytorch + 1 : keras] == list("01234567")
     assert shown[keras + 1 :] == list("04152637")
@@ -36,7 +28,7 @@ def test_too_many_channels_are_refused():
 
 def test_a_loss_is_scaled_in_two_ways_and_only_one_is_the_mean():
     figure = scales_of_a_loss([[3, 0], [6]])
-    shown = written(figure)
+    shown = texts(figure.axes[0])
     assert "sums added: 3\nthe mean of all" in shown
     assert "means averaged:\n3.75" in shown
     assert [text for text in shown if text.startswith("replica")] == ["replica 0", "replica 1"]

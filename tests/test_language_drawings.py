@@ -2,26 +2,12 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
-from matplotlib.colors import to_rgba
 
+from tests.drawing_parts import grey, texts
 from utils import language_drawings
-from utils.drawings import REMOVED
 from utils.figures import SIZE
 
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-def texts(axis):
-    return [text.get_text() for text in axis.texts if text.get_text()]
-
-
-def grey(patch):
-    return patch.get_facecolor()[:3] == to_rgba(REMOVED)[:3]
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_a_block_has_two_branches_with_the_sizes_of_their_matrices():

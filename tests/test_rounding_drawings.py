@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba
 
+from tests.drawing_parts import texts
 from utils.drawings import REMOVED
 from utils.figures import COLOURS, SIZE
 from utils.rounding_drawings import repair_step_by_step
@@ -12,22 +12,19 @@ from utils.rounding_drawings import repair_step_by_step
 STEPS = np.array([[0.4, 1.4], [0.0, 1.6], [0.0, 2.0]])
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_each_step_has_a_line_and_the_prices_stand_beside_the_last_two():
     figure = repair_step_by_step(STEPS, [0, 1], prices=(0.28, 0.48))
-    texts = [text.get_text() for text in figure.axes[0].texts if text.get_text()]
-    assert [text for text in texts if text.endswith("rounded") or text.startswith("to ")] == [
+    shown = texts(figure.axes[0])
+    assert [text for text in shown if text.endswith("rounded") or text.startswith("to ")] == [
         "1 rounded",
         "2 rounded",
         "to nearest",
     ]
-    assert [text for text in texts if text.startswith("price")] == ["price 0.28", "price 0.48"]
-    numbers = [text for text in texts if text.replace(".", "").isdigit()]
+    assert [text for text in shown if text.startswith("price")] == ["price 0.28", "price 0.48"]
+    numbers = [text for text in shown if text.replace(".", "").isdigit()]
     assert numbers == ["0.4", "1.4", "0", "1.6", "0", "2", "0", "1"]
     assert figure.get_figheight() <= SIZE[1]
 

@@ -2,17 +2,12 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from utils import serving_drawings
 from utils.figures import SIZE
 from utils.serving import simulate
 
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def test_a_gantt_chart_has_a_wait_and_a_call_for_each_request_in_their_places():

@@ -9,9 +9,27 @@ import pytest
 
 from utils import two_hosts
 from utils.datasets import load
+from utils.experiment_files import read_experiment
 from utils.recipes import experiment_11_two_hosts as experiment
 
 STEPS = 3
+
+
+def test_the_table_holds_what_the_lesson_says_of_it():
+    _, rows = read_experiment(experiment.NAME)
+    found = {(row["megabits"], row["way"]): row for row in rows}
+    assert list(found) == [(megabits, way) for megabits in experiment.MEGABITS for way in two_hosts.WAYS]
+    whole, *compressed = two_hosts.WAYS
+
+    def times_as_long(megabits):
+        return [found[megabits, whole]["seconds"] / found[megabits, way]["seconds"] for way in compressed]
+
+    assert max(times_as_long(10_000) + times_as_long(3_000)) < 1.05
+    assert 1.6 < min(times_as_long(300)) < max(times_as_long(300)) < 2.7
+    assert 3.3 < min(times_as_long(100)) < max(times_as_long(100)) < 5.5
+    assert found[100, whole]["bytes"] == pytest.approx(1.7e6, rel=0.02)
+    losses = [{round(found[megabits, way]["loss"], 2) for megabits in experiment.MEGABITS} for way in two_hosts.WAYS]
+    assert losses == [{2.16}, {2.23}, {2.21}], "the link changes none"
 
 
 @pytest.fixture(scope="module")

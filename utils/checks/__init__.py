@@ -11,7 +11,7 @@ import math
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Case = tuple[tuple[Any, ...], Any]
@@ -105,6 +105,26 @@ def check_cases(answer: Callable, cases: Iterable[Case], *, tolerance: float = 0
             raise wrong(arguments, expected, f"{type(error).__name__}: {error}") from error
         if not same(received, expected, tolerance=tolerance):
             raise wrong(arguments, expected, received)
+
+
+@contextlib.contextmanager
+def told_as_wrong(what: str = "") -> Iterator[None]:
+    """Make whatever the learner's code raises in this block a wrong answer, told as one; a blank stays a blank.
+
+    Args:
+        what: the beginning of the sentence that ends with the error.
+
+    >>> with told_as_wrong("compress raised "):
+    ...     1 / 0
+    Traceback (most recent call last):
+    utils.checks.WrongAnswerError: not yet right: compress raised ZeroDivisionError: division by zero
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, NotImplementedError) and is_blank(error):
+            raise
+        raise WrongAnswerError(f"not yet right: {what}{type(error).__name__}: {error}") from error
 
 
 def same(received: Any, expected: Any, *, tolerance: float = 0.0) -> bool:

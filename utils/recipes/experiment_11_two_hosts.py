@@ -5,7 +5,7 @@ which the kernel's token bucket filter (`tc`) slows down. torchrun runs in each 
 the processor is shared, a core for each worker. It wants Linux, root, and the commands `ip` and `tc` (Debian's
 iproute2); where the machine allows no namespaces it says so and measures nothing.
 
-`python -m utils.recipes.experiment_11_two_hosts` measures it in two minutes, if there is no table of this code. Run it
+`python -m utils experiments 11_two_hosts` measures it in less than a minute, if there is no table of this code. Run it
 on an idle machine. To measure again, delete the table first.
 """
 
@@ -27,7 +27,7 @@ from utils.reference_runs import machine_class
 
 NAME = "11_two_hosts"
 
-MINUTES = 2
+MINUTES = 1
 
 MEGABITS = (10_000, 3_000, 1_000, 300, 100)
 """Bandwidths of the link, in Mbit/s."""
@@ -131,7 +131,3 @@ def run() -> str:
     ]
     write_experiment(NAME, about, rows)
     return f"{NAME}: {len(rows)} rows, measured on {about['machine']}"
-
-
-if __name__ == "__main__":
-    print(run())
