@@ -31,6 +31,12 @@ PLOTS = {
         line=("frontier", [1, 1.02, 1.04, 10], [20, 4, 3.9, 3.8]),
         names=["the smallest", "in between, with a name that is not short", "its neighbour", "the best"],
     ),
+    "tradeoff_uncertain": lambda: figures.tradeoff(
+        {"a": ([1, 10], [9, 7])},
+        labels=("kB", "%"),
+        line=("frontier", [1, 10], [9, 7]),
+        intervals=[(1, 8, 10), (10, 6, 8)],
+    ),
     "roofline": lambda: figures.roofline({"net": (0.5, 1e9)}, peak_flops=1e11, bandwidth=1e10),
     "roofline_by_batch": lambda: figures.roofline_by_batch(
         {"a": [(0.5, 1e9), (20, 5e10)], "b": [(5, 1e9), (9, 8e9)]}, peak_flops=1e11, bandwidth=1e10
@@ -156,3 +162,17 @@ def test_a_kind_without_points_keeps_its_marker():
     axis = figures.tradeoff(points, labels=("kB", "%"), line=("frontier", [1], [1])).axes[0]
     drawn = [line for line in axis.lines if line.get_linestyle() != "--"]
     assert [line.get_marker() for line in drawn] == [figures.MARKERS[1]]
+
+
+@pytest.mark.parametrize("high", [1.5, 3, 7, 9, 60, 150, 400, 4_000, 100_000])
+def test_a_logarithmic_axis_has_three_labels_at_least_and_not_too_many(high):
+    axis = figures.tradeoff({"a": ([1, high], [high, 1])}, labels=("kB", "%"), line=("c", [1], [high])).axes[0]
+    axis.figure.canvas.draw()
+    low, top = axis.get_ylim()
+    shown = [tick for tick in axis.get_yticks() if low <= tick <= top]
+    assert 2 + (high > 1.5) <= len(shown) <= 10
+
+
+def test_intervals_are_drawn_where_they_are():
+    lines = PLOTS["tradeoff_uncertain"]().axes[0].collections[0].get_segments()
+    assert [line.tolist() for line in lines] == [[[1, 8], [1, 10]], [[10, 6], [10, 8]]]

@@ -87,6 +87,24 @@ def test_the_table_has_a_line_for_each_row():
     assert board["±"].iloc[0] > 0
 
 
+def test_bounds_are_those_of_the_row_s_own_examples():
+    low, high = scoreboard.error_bounds(row(accuracy=0.99))
+    assert low < 0.01 < high
+    fewer = scoreboard.error_bounds(row(accuracy=0.99, examples=1000))
+    assert fewer[0] < low
+    assert fewer[1] > high
+    text = {"accuracy": 0.5, "data_set": "tiny_shakespeare"}
+    assert scoreboard.error_bounds(row(**text)) is None
+    assert scoreboard.error_at_most(row(**text)) == 1.0
+    assert scoreboard.error_bounds(row(accuracy=None)) is None
+    wide = scoreboard.error_bounds(row(**text, examples=10_000))
+    alone = 1 - scoreboard.interval(0.5)[0]
+    factor = (wide[1] - 0.5) / (alone - 0.5)  # characters come in runs: fewer independent ones, a wider interval
+    assert factor == pytest.approx(scoreboard.TEXT_SPREAD**0.5, rel=0.02)
+    board = scoreboard.table(collect([row(**text, examples=10_000)], []))
+    assert board["±"].item() == pytest.approx(50 * (wide[1] - wide[0]))
+
+
 def test_the_menus_sort_and_choose(monkeypatch):
     monkeypatch.setenv("WORKBOOK_QUIET", "0")
     monkeypatch.setattr(scoreboard, "display", lambda *_: None)
@@ -187,6 +205,10 @@ def test_the_best_row_is_the_least_of_those_allowed():
         scoreboard.best(rows, size, max_error=0.001)
     controls = [row(bytes=1, control_of="2-kB"), row(bytes=2, family="random control")]
     assert scoreboard.best([*controls, *rows], size)["bytes"] == 5
+    surely = {"max_error": 0.011, "error": scoreboard.error_at_most}  # 1 % of 10,000 may be 1.2 %
+    with pytest.raises(ValueError, match="allow more"):
+        scoreboard.best(rows, size, **surely)
+    assert scoreboard.best([*rows, row(bytes=9, accuracy=0.992)], size, **surely)["bytes"] == 9
     fast = [row(speedup=2.0), row(speedup=3.0), row()]
     assert scoreboard.best(fast, scoreboard.slowness())["speedup"] == 3.0
 

@@ -451,6 +451,7 @@ def test_attention_recurrence_and_grouped_convolutions_are_left_alone():
     network, x = Own().eval(), randn(2, 5, 4)
     assert set(channel_groups(network, x)) == {"hidden"}
     narrow_network(network, x, {"hidden": indices(0, 7)})
+    assert left_out(network, x)["lstm"].startswith("LSTM reads its own outputs at each step")
     grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
     assert not channel_groups(grouped, randn(1, 1, 1, 1))
     assert "computes in groups" in left_out(grouped, randn(1, 1, 1, 1))["0"]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from utils.onnx_export import export_onnx, quantize_onnx_static
-from utils.weight_bytes import weight_bytes
+from utils.weight_bytes import left_in_float, weight_bytes
 
 
 class Recurrent(nn.Module):
@@ -32,6 +32,8 @@ def test_int8_leaves_only_scales_in_float_and_biases_in_four_bytes(tmp_path):
     assert numbers <= inside["int8"] < 1.2 * numbers  # zero points are int8, too
     assert inside["float32"] < numbers
     assert list(inside.values()) == sorted(inside.values(), reverse=True)
+    assert list(left_in_float(source).values()) == [4 * 16 * 32, 4 * 32 * 4]
+    assert left_in_float(target) == {}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -41,4 +43,7 @@ def test_what_the_quantizer_passes_over_is_seen(tmp_path):
     source, target = both(model, torch.rand(4, 5, 6), tmp_path)
     assert weight_bytes(target)["float32"] >= recurrent
     assert 0 < weight_bytes(target)["int8"] < 50
+    [(name, size)] = left_in_float(target).items()
+    assert name.startswith("GRU ")
+    assert size == 4 * (model.gru.weight_ih_l0.numel() + model.gru.weight_hh_l0.numel())
     assert sum(weight_bytes(source).values()) < source.stat().st_size

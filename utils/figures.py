@@ -213,6 +213,7 @@ def tradeoff(
     labels: tuple[str, str],
     line: tuple[str, Series, Series],
     names: Sequence[str] = (),
+    intervals: Sequence[tuple[float, float, float]] = (),
 ) -> Figure:
     """Draw cost against error on two logarithmic axes, a marker for each kind of point, and a frontier as steps.
 
@@ -222,6 +223,7 @@ def tradeoff(
         labels: of the axes, with units.
         line: name, x and y values of the points on the frontier, in the order of x.
         names: of those points; each gets a number, and the names stand by their numbers beside the chart.
+        intervals: x, the lower and the upper y of points whose y is known so far only; drawn as thin grey lines.
     """
     markers = (*MARKERS, "*", "<", "d", ">")
     if len(points) > len(markers):
@@ -237,6 +239,9 @@ def tradeoff(
     for index, (kind, (xs, ys)) in enumerate(points.items()):
         if len(xs):
             axis.plot(xs, ys, label=kind, color=_colour(index), marker=markers[index], linestyle="", alpha=0.8)
+    if intervals:
+        xs, lows, highs = zip(*intervals, strict=True)
+        axis.vlines(xs, lows, highs, color="0.6", linewidth=1, zorder=0, label="95 % interval")
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log", yscale="log")
     _plain_ticks(axis.xaxis)
     _plain_ticks(axis.yaxis)
@@ -355,9 +360,11 @@ def roofline_by_batch(
 
 
 def _plain_ticks(axis: mpl.axis.Axis) -> None:
-    """Label a logarithmic axis with plain numbers, at 1, 2 and 5 where it spans less than two decades."""
+    """Label a logarithmic axis with plain numbers: at least three of them, at most about ten."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    wide, narrow = high > 500 * low, high < 8 * low
+    steps = (1,) if wide else (1, 1.5, 2, 3, 4, 5, 7) if narrow else (1, 2, 5)
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
     axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(mpl.ticker.NullFormatter())
 

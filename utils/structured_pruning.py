@@ -349,14 +349,24 @@ def channel_groups(model: nn.Module, example: torch.Tensor) -> dict[str, Channel
     return {name: group for name, group, reason in _all_groups(_dependency_graph(model, example)) if not reason}
 
 
+RECURRENT = (
+    "{kind} reads its own outputs at each step, through the rows of all its gates, and this tool does not cut those"
+)
+"""Why a recurrent layer keeps its width."""
+
+
 def left_out(model: nn.Module, example: torch.Tensor) -> dict[str, str]:
     """Return why each group that `channel_groups` leaves out cannot be removed, by the name of its first layer.
+
+    Recurrent layers stand there, too, whatever lies before and behind them.
 
     >>> grouped = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 2))
     >>> left_out(grouped, torch.zeros(1, 1, 1, 1))["3"]
     "they are the network's answers"
     """
-    return {name: reason for name, _, reason in _all_groups(_dependency_graph(model, example)) if reason}
+    reasons = {name: reason for name, _, reason in _all_groups(_dependency_graph(model, example)) if reason}
+    recurrent = {name: module for name, module in model.named_modules() if isinstance(module, nn.RNNBase)}
+    return reasons | {name: RECURRENT.format(kind=type(module).__name__) for name, module in recurrent.items()}
 
 
 def channels_by_score(

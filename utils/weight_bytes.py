@@ -31,3 +31,28 @@ def weight_bytes(path: str | Path) -> dict[str, int]:
         bits = 4 if kind in ("int4", "uint4") else 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         total["float32" if kind == "float" else kind] += -(-int(np.prod(tensor.dims)) * bits // 8)
     return dict(total.most_common())
+
+
+def left_in_float(path: str | Path) -> dict[str, int]:
+    """Return the bytes of the float32 weights that each operation of an ONNX file reads, by its kind and name.
+
+    In a quantized file those are the layers that the quantizer passed over. Scales do not count, nor what rounds and
+    unrounds, nor vectors and single numbers, such as biases and the factors of a norm.
+
+    Args:
+        path: the file; of the graph itself, not of graphs inside of a loop.
+    """
+    import onnx
+
+    graph = onnx.load(Path(path)).graph
+    matrices = {
+        each.name: 4 * int(np.prod(each.dims))
+        for each in graph.initializer
+        if each.data_type == onnx.TensorProto.FLOAT and len([size for size in each.dims if size > 1]) > 1
+    }
+    found = {}
+    for node in graph.node:
+        size = sum(matrices.get(name, 0) for name in node.input)
+        if size and node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            found[f"{node.op_type} {node.name}".strip()] = size
+    return found
