@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from utils import timing
-from utils.timing import Timing, compare, latencies, time_call
+from utils.timing import Timing, compare, latencies, paired_speedup, time_call
 
 
 class Spy(nn.Module):
@@ -122,3 +122,14 @@ def test_side_by_side_three_samples_are_enough(monkeypatch):
     monkeypatch.setenv("WORKBOOK_SIDE_BY_SIDE", "1")
     assert len(time_call(list, repeats=15).samples) == 3
     assert len(time_call(list, repeats=2).samples) == 2
+
+
+def test_a_round_that_disturbs_both_sides_does_not_move_their_paired_speedup():
+    times = (0.002, 0.002, 0.02, 0.002)
+    halves = tuple(each / 2 for each in times)
+    assert paired_speedup(Timing(times, 1), Timing(halves, 1)) == (2.0, 2.0, 2.0)
+
+
+def test_a_paired_speedup_wants_as_many_rounds_on_both_sides():
+    with pytest.raises(ValueError, match="shorter"):
+        paired_speedup(Timing((1.0, 2.0), 1), Timing((1.0,), 1))

@@ -11,6 +11,8 @@ IN_NOTEBOOK = [
     ("layer.exact_bias = True", "layer.exact_bias = False", "at 4 bits an exact bias moves a logit"),
     # nothing is trained
     ("fit(trained, few_images, recipe, loss=distillation(start))", "pass", "QAT at 2 bits, done again"),
+    # what is measured as GPTQ's was rounded to the nearest
+    ("gptq_prepared(trained, images)", "trained", "GPTQ at 2 bits, done again"),
     # the bits go where they help least
     ("max(gains, key=gains.get)", "min(gains, key=gains.get)", "at the bytes of 3 bits, mixed bits move"),
     # a layer's own sensitivities, not those of another one
@@ -47,6 +49,13 @@ IN_LIBRARY = [
         "target = F.softmax(teacher(images) / temperature, dim=1)",
         "target = F.softmax(teacher(images).roll(1, 0) / temperature, dim=1)",
         "by hand and utils.training.distillation agree",
+    ),
+    # inputs that know nothing of each other: the nearest value is the best
+    (
+        "utils.gptq_layers",
+        "second_moment(inputs)",
+        "torch.eye(inputs.shape[1]).double()",
+        "GPTQ at 2 bits, done again",
     ),
     # the two weights of a byte exchanged
     (
