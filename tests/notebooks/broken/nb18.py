@@ -58,6 +58,12 @@ IN_NOTEBOOK = [
         'afterwards = trained["float"]',
         "trained with three values the network is within",
     ),
+    # the control takes as many bytes as the float32 matrix's own quarter
+    (
+        'bytes_on_disk(files["int4"]) // (4 * large.shape[1])',
+        'bytes_on_disk(files["int4"]) // large.shape[1]',
+        "the file with 4 bits is six times smaller, and the float32 control",
+    ),
 ]
 
 IN_LIBRARY = [

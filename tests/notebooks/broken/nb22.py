@@ -23,6 +23,12 @@ IN_NOTEBOOK = [
     ),
     # new weights that are the old ones
     ("untrained_twin(narrowed)", "copy.deepcopy(narrowed)", "in this example inherited channels"),
+    # the draws are our own channels
+    (
+        "by_chance += [error_of_draw() for _ in range(1, DRAWS)]",
+        'by_chance = [errors["narrowed"]] * 2',
+        "in this example our channels make fewer errors",
+    ),
     # the control is cut as well
     (
         '"dense, trained on": copy.deepcopy(dense)',
