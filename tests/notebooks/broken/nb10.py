@@ -51,12 +51,7 @@ IN_LIBRARY = [
         "by hand and utils.training.distillation agree",
     ),
     # inputs that know nothing of each other: the nearest value is the best
-    (
-        "utils.gptq_layers",
-        "second_moment(inputs)",
-        "torch.eye(inputs.shape[1]).double()",
-        "GPTQ at 2 bits, done again",
-    ),
+    ("utils.gptq_layers", "second_moment(inputs)", "torch.eye(inputs.shape[1]).double()", "GPTQ at 2 bits, done again"),
     # the two weights of a byte exchanged
     (
         "utils.int4_export",
