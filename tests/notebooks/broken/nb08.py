@@ -38,6 +38,12 @@ IN_NOTEBOOK = [
         'in_fc1, in_fc2 = "ternary, per row in fc2"',
         "256 scales in fc1 leave less noise",
     ),
+    # the product of int8 by int8 into int8
+    (
+        "return torch._int_mm(codes, self.weight.T) + self.bias",
+        "return (codes @ self.weight.T).int() + self.bias",
+        "with weights of 7 bits the layer with the int8 product",
+    ),
 ]
 
 IN_LIBRARY = [

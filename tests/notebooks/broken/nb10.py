@@ -12,7 +12,7 @@ IN_NOTEBOOK = [
     # nothing is trained
     ("fit(trained, few_images, recipe, loss=distillation(start))", "pass", "QAT at 2 bits, done again"),
     # what is measured as GPTQ's was rounded to the nearest
-    ("gptq_prepared(trained, images)", "trained", "GPTQ at 2 bits, done again"),
+    ("gptq_layers.gptq_prepared(trained, images)", "trained", "GPTQ at 2 bits, done again"),
     # the bits go where they help least
     ("max(gains, key=gains.get)", "min(gains, key=gains.get)", "at the bytes of 3 bits, mixed bits move"),
     # a layer's own sensitivities, not those of another one
@@ -51,12 +51,7 @@ IN_LIBRARY = [
         "by hand and utils.training.distillation agree",
     ),
     # inputs that know nothing of each other: the nearest value is the best
-    (
-        "utils.gptq_layers",
-        "second_moment(inputs)",
-        "torch.eye(inputs.shape[1]).double()",
-        "GPTQ at 2 bits, done again",
-    ),
+    ("utils.gptq_layers", "second_moment(inputs)", "torch.eye(inputs.shape[1]).double()", "GPTQ at 2 bits, done again"),
     # the two weights of a byte exchanged
     (
         "utils.int4_export",
