@@ -33,8 +33,8 @@ IN_NOTEBOOK = [
     ),
     # there are pages for everyone
     (
-        "slots=REQUESTS, cache=batching.PagedSlots(network, pages=PAGES)",
-        "slots=REQUESTS, cache=batching.PagedSlots(network, pages=20 * PAGES)",
+        "slots=REQUESTS, cache=PagedSlots(network, pages=PAGES)",
+        "slots=REQUESTS, cache=PagedSlots(network, pages=20 * PAGES)",
         "with the memory of two slots",
     ),
     # the first head's query is the last one's
@@ -160,7 +160,7 @@ IN_LIBRARY = [
     ),
     # each character is written a place too far in its page
     (
-        "utils.continuous_batching",
+        "utils.compact_caches",
         "inside = self._positions % self.pool.page",
         "inside = (self._positions + 1) % self.pool.page",
         "with the memory of two slots",
