@@ -1,7 +1,7 @@
 """Caches that waste less: in pages, which several texts can share, and with keys and values in 8 bits.
 
-A `PagedText` and an `Int8Cache` stand where a `KeyValueCache` does: `Transformer.forward` takes them. `PagedSlots` are for several
-texts of different lengths.
+A `PagedText` and an `Int8Cache` stand where a `KeyValueCache` does: `Transformer.forward` takes them. `PagedSlots` hold
+several texts of different lengths.
 """
 
 from collections.abc import Sequence
@@ -180,7 +180,7 @@ class PagedSlots:
         return positions
 
     def extend(self, block: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `continuous_batching.SlotCache.extend`. Pages are gathered; the kernel of Kwon et al. reads them in place."""
+        """See `continuous_batching.SlotCache.extend`; the pages are gathered (Kwon et al. read them in place)."""
         numbers = self._tables.gather(1, self._positions // self.pool.page)  # (N, new): the page of each new character
         inside = self._positions % self.pool.page
         for which, newest in enumerate((key, value)):
