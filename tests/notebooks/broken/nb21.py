@@ -39,8 +39,8 @@ IN_NOTEBOOK = [
     ),
     # the first head's query is the last one's
     (
-        "mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)",
-        "mixed = F.scaled_dot_product_attention(query.flip(1).transpose(1, 2), key, value)",
+        "query.transpose(1, 2), key, value\n",
+        "query.flip(1).transpose(1, 2), key, value\n",
         "five keys and values, and attention written out",
     ),
     # both servers batch continuously
