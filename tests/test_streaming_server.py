@@ -14,7 +14,7 @@ from utils.characters import Vocabulary
 from utils.continuous_batching import Request, TextBatcher
 from utils.language_models import generate
 from utils.load_generator import ask
-from utils.streaming_server import END, Streamer, ask_and_leave, streaming
+from utils.streaming_server import END, Streamer, ask_and_leave, ask_for_texts, streaming
 from utils.transformer import Transformer
 
 VOCABULARY = Vocabulary("abcdefghi")
@@ -82,6 +82,12 @@ def test_whoever_asks_and_leaves_has_the_beginning_and_frees_the_slot(model):
         wait_until(lambda: not streamer.batcher.busy)
     assert begun
     assert alone(model, "abc", 40).startswith(begun)
+
+
+def test_each_prompt_may_ask_for_a_number_of_its_own(model):
+    with streaming(Streamer(TextBatcher(model, slots=2)), VOCABULARY) as url:
+        asked = ask_for_texts(url, ["a", "b"], [3, 5], 4, rate=50.0, seed=0)
+    assert asked.answers == 2 * [alone(model, "a", 3), alone(model, "b", 5)]
 
 
 def test_too_many_are_refused_with_when_to_come_back(model):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from utils.compact_caches import PagedText, PagePool, pages_needed
+from utils.compact_caches import PagedSlots
 from utils.input_validation import require_int
 from utils.language_models import next_probabilities
 from utils.transformer import Transformer, rotations
@@ -89,81 +89,6 @@ class SlotCache:
         for held, newest in zip(self.stored[:, block], (key, value), strict=True):
             held[rows, :, self._positions] = newest.transpose(1, 2)
         ours = self.stored[:, block, self._slots, :, : self._every]
-        return ours[0], ours[1]
-
-
-class PagedSlots:
-    """What a `SlotCache` does, with the keys and values of all texts in pages of one pool.
-
-    A text has the pages it needs by now, and not those of the longest text that may come. So there may be many more
-    slots for the same memory; but pages can run out, and whoever asks must wait.
-
-    Args:
-        model: the transformer.
-        pages: of the pool.
-        page: characters of a page.
-    """
-
-    def __init__(self, model: Transformer, *, pages: int, page: int = 16):
-        self.pool = PagePool(model, pages=pages, page=page)
-        self.capacity = min(model.context, pages * page)
-        self.stored = self.pool.stored
-        self.texts: list[PagedText] = []
-
-    @property
-    def lengths(self) -> list[int]:
-        """Characters of each text."""
-        return [text.length for text in self.texts]
-
-    @property
-    def free(self) -> int:
-        """Pages that belong to no text."""
-        return len(self.pool.uses) - self.pool.in_use
-
-    def can_begin(self, length: int) -> bool:
-        """Whether there are pages for a text of this length."""
-        return pages_needed(length, self.pool.page) <= self.free
-
-    def can_extend(self, slots: Sequence[int]) -> bool:
-        """Whether there are pages for one more character of each of these texts."""
-        some = [self.texts[slot] for slot in slots]
-        return sum(text.length == len(text.table) * self.pool.page for text in some) <= self.free
-
-    def begin(self, length: int) -> None:
-        """Give a text of this length its pages; nothing of it is read yet."""
-        text = PagedText(self.pool)
-        text.table = [self.pool.take() for _ in range(pages_needed(length, self.pool.page))]
-        self.texts.append(text)
-
-    def release(self, slot: int) -> None:
-        """Give a text's pages back; only the number of the last text changes, and nothing is copied."""
-        self.texts[slot].free()
-        self.texts[slot] = self.texts[-1]
-        self.texts.pop()
-
-    def forget_last(self, slot: int) -> None:
-        """Take a text's last character back."""
-        self.texts[slot].length -= 1
-
-    def reserve(self, slots: Sequence[int], new: int) -> torch.Tensor:
-        """See `SlotCache.reserve`."""
-        some = [self.texts[slot] for slot in slots]
-        positions = torch.stack([text.reserve(new) for text in some])  # (N, new)
-        tables = torch.zeros(len(some), max(len(text.table) for text in some), dtype=torch.int64)
-        for row, text in zip(tables, some, strict=True):
-            row[: len(text.table)] = torch.tensor(text.table)  # behind its end any page will do: it is masked
-        self._tables = tables.to(self.stored.device)
-        self._positions, self._every = positions, int(positions.max()) + 1
-        return positions
-
-    def extend(self, block: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `SlotCache.extend`. The pages are gathered; the kernel of Kwon et al. reads them where they lie."""
-        numbers = self._tables.gather(1, self._positions // self.pool.page)  # (N, new): the page of each new character
-        inside = self._positions % self.pool.page
-        for which, newest in enumerate((key, value)):
-            self.stored[:, which, block][numbers, :, inside] = newest.transpose(1, 2)
-        ours = self.stored[:, :, block][self._tables]  # (N, pages, 2, heads, page, D)
-        ours = ours.permute(2, 0, 3, 1, 4, 5).flatten(3, 4)[..., : self._every, :]
         return ours[0], ours[1]
 
 

@@ -33,14 +33,14 @@ IN_NOTEBOOK = [
     ),
     # there are pages for everyone
     (
-        "slots=REQUESTS, cache=batching.PagedSlots(network, pages=PAGES)",
-        "slots=REQUESTS, cache=batching.PagedSlots(network, pages=20 * PAGES)",
+        "slots=REQUESTS, cache=PagedSlots(network, pages=PAGES)",
+        "slots=REQUESTS, cache=PagedSlots(network, pages=20 * PAGES)",
         "with the memory of two slots",
     ),
     # the first head's query is the last one's
     (
-        "mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)",
-        "mixed = F.scaled_dot_product_attention(query.flip(1).transpose(1, 2), key, value)",
+        "query.transpose(1, 2), key, value\n",
+        "query.flip(1).transpose(1, 2), key, value\n",
         "five keys and values, and attention written out",
     ),
     # both servers batch continuously
@@ -160,7 +160,7 @@ IN_LIBRARY = [
     ),
     # each character is written a place too far in its page
     (
-        "utils.continuous_batching",
+        "utils.compact_caches",
         "inside = self._positions % self.pool.page",
         "inside = (self._positions + 1) % self.pool.page",
         "with the memory of two slots",
