@@ -99,6 +99,10 @@ def principal_adapter(base: nn.Linear, *, rank: int) -> LowRankAdapter:
     With W = U S V^T, cut to r singular values: B = U sqrt(S) and A = sqrt(S) V^T, and the base becomes W - B A. So the
     function is the layer's own at first, and both factors have a gradient from the first step.
 
+    Args:
+        base: its weight is changed and frozen.
+        rank: r, of the adapter.
+
     Source: Meng et al., "PiSSA", 2024, section 3.
 
     >>> layer = nn.Linear(2, 2, bias=False)

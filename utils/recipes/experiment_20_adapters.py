@@ -146,7 +146,7 @@ TRIED: dict[str, tuple[float, ...]] = {
     "LoRA": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
     "PiSSA": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
     "random subspace": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
-    "head only": (1.2e-3, 2.5e-3, 5e-3, 1e-2),
+    "head only": (2.5e-3, 5e-3, 1e-2, 2e-2),
     "norms only": (1e-2, 2e-2, 4e-2, 8e-2),
 }
 """Highest learning rates that are tried on validation, as many for each way; QLoRA takes that of LoRA."""
