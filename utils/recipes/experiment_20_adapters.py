@@ -33,7 +33,7 @@ from utils.transformer import LANGUAGE, Transformer, load_transformer
 
 NAME = "20_adapters"
 
-MINUTES = 20
+MINUTES = 12
 
 CHECKPOINT = "Shakespeare-draft"
 """The smaller of the two: a training takes seconds."""
