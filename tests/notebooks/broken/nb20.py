@@ -33,10 +33,10 @@ IN_NOTEBOOK = [
         'return of_text["full"] - of_text["LoRA"]',
         "taught from the new text LoRA stays over 0.01 nats behind",
     ),
-    # ranks are compared with LoRA of rank 2
+    # the two ways to write the scale are taken for each other
     (
-        'ranks["seed"].map(three["full"])',
-        'ranks["seed"].map(three["LoRA"])',
+        'by_rank.loc["alpha / r"], by_rank.loc["alpha / root r"]',
+        'by_rank.loc["alpha / root r"], by_rank.loc["alpha / r"]',
         "with LoRA's scale each larger rank needs fewer nats",
     ),
     # only half of the scale is made up for
