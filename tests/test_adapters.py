@@ -129,6 +129,21 @@ def test_energy_and_truncation_agree_with_each_other():
         assert torch.linalg.matrix_rank(adapters.truncated(change, rank)) == rank
 
 
+def test_a_principal_adapter_starts_as_the_layer_and_takes_its_best_part_of_the_rank(network):
+    layer = nn.Linear(9, 6)
+    weight, x = layer.weight.detach().clone(), torch.randn(5, 9)
+    before = layer(x)
+    started = adapters.principal_adapter(layer, rank=2)
+    assert torch.allclose(started(x), before, atol=1e-5)
+    assert torch.allclose(started.change(), adapters.truncated(weight, 2), atol=1e-5)
+    assert torch.allclose(started.up.norm(dim=0), started.down.norm(dim=1), atol=1e-5)  # the root goes to both
+    started(x).square().sum().backward()
+    assert min(started.up.grad.abs().max(), started.down.grad.abs().max()) > 0
+    model = adapted(network, lambda each: adapters.principal_adapter(each, rank=2))
+    assert torch.allclose(model(TOKENS), network(TOKENS), atol=1e-5)
+    assert torch.allclose(merged(moved(model))(TOKENS), model(TOKENS), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -31,21 +31,25 @@ def adapter(rows: int, columns: int, rank: int) -> Figure:
 
 
 def one_base(adapters: Sequence[str], *, base: str) -> Figure:
-    """Draw a batch of which each text goes through the same base and an adapter of its own.
+    """Draw a batch that goes through one base as a whole and, beside it, text by text through an adapter, and the sum.
 
     Args:
         adapters: what each is called, two or three.
         base: what is written into the base's box.
     """
-    figure, axis = canvas(30, 3.2 * len(adapters) + 1.6)
-    height = 3.2 * len(adapters)
-    box(axis, 9.0, 0.8, 5.0, height - 0.6, base, REMOVED)
+    end = 4.0 + 2.4 * len(adapters)
+    figure, axis = canvas(30, end + 0.4)
+    box(axis, 9.5, 0.4, 8.0, 2.8, base, REMOVED)
+    box(axis, 21.0, 0.4, 1.6, end - 0.6, "+", "white")
+    axis.plot([3.1, 3.1], [3.9, 1.8], color="0.3", linewidth=1.0, marker="")
+    arrow(axis, (3.1, 1.8), (9.4, 1.8), "all texts together")
+    arrow(axis, (17.6, 1.8), (20.9, 1.8))
     for number, name in enumerate(adapters):
-        middle = 0.6 + 3.2 * number + 1.4
-        box(axis, 0.6, middle - 0.9, 5.6, 1.8, f"text {number + 1}", "white")
-        arrow(axis, (6.3, middle), (8.9, middle))
-        arrow(axis, (14.1, middle), (16.9, middle))
-        box(axis, 17.0, middle - 0.9, 6.0, 1.8, name, COLOURS[(1, 2, 4)[number % 3]])
-        arrow(axis, (23.1, middle), (26.2, middle))
-        axis.text(26.5, middle, f"answer {number + 1}", ha="left", va="center")
+        middle = 5.2 + 2.4 * number
+        box(axis, 0.6, middle - 1.2, 5.0, 2.4, f"text {number + 1}", "white")
+        arrow(axis, (5.7, middle), (9.4, middle))
+        box(axis, 9.5, middle - 0.9, 8.0, 1.8, name, COLOURS[(1, 2, 4)[number % 3]])
+        arrow(axis, (17.6, middle), (20.9, middle))
+        arrow(axis, (22.7, middle), (25.0, middle))
+        axis.text(25.4, middle, f"answer {number + 1}", ha="left", va="center")
     return figure

@@ -92,6 +92,35 @@ class RandomSubspace(nn.Module):
 Adapter = LowRankAdapter | RandomSubspace
 
 
+@torch.no_grad()
+def principal_adapter(base: nn.Linear, *, rank: int) -> LowRankAdapter:
+    """Return an adapter that starts as the best rank-r part of a layer's weight; the rest of it is frozen (PiSSA).
+
+    With W = U S V^T, cut to r singular values: B = U sqrt(S) and A = sqrt(S) V^T, and the base becomes W - B A. So the
+    function is the layer's own at first, and both factors have a gradient from the first step.
+
+    Args:
+        base: its weight is changed and frozen.
+        rank: r, of the adapter.
+
+    Source: Meng et al., "PiSSA", 2024, section 3.
+
+    >>> layer = nn.Linear(2, 2, bias=False)
+    >>> layer.weight.data = torch.diag(torch.tensor([4.0, 1.0]))
+    >>> started = principal_adapter(layer, rank=1)
+    >>> started.change().detach(), started.base.weight.data
+    (tensor([[4., 0.],
+            [0., 0.]]), tensor([[0., 0.],
+            [0., 1.]]))
+    """
+    started = LowRankAdapter(base, rank=rank)
+    u, s, v = torch.linalg.svd(base.weight, full_matrices=False)
+    started.up.copy_(u[:, :rank] * s[:rank].sqrt())
+    started.down.copy_(s[:rank, None].sqrt() * v[:rank])
+    started.base.weight -= started.change()
+    return started
+
+
 # --- whole networks ---------------------------------------------------------------------------------------------------
 
 

@@ -15,11 +15,29 @@ IN_NOTEBOOK = [
     ),
     # a product of sides in place of their sum
     ("3 * (320 + 96))", "3 * (320 * 96))", "rank 2 in all matrices of the blocks"),
+    # everything is trained in place of the 14 matrices
+    (
+        '"14 matrices": experiment.WAYS["14 matrices"](),',
+        '"14 matrices": experiment.WAYS["full"](),',
+        "training the same 14 matrices whole keeps as many activations",
+    ),
     # every way is trained with the rate of full fine-tuning
     (
         "way: experiment.trained(way, rates[way], SEED)",
         'way: experiment.trained(way, rates["full"], SEED)',
         "full fine-tuning, LoRA and QLoRA, trained here once more",
+    ),
+    # full fine-tuning minus LoRA
+    (
+        'return of_text["LoRA"] - of_text["full"]',
+        'return of_text["full"] - of_text["LoRA"]',
+        "taught from the new text LoRA stays over 0.01 nats behind",
+    ),
+    # the two ways to write the scale are taken for each other
+    (
+        'by_rank.loc["alpha / r"], by_rank.loc["alpha / root r"]',
+        'by_rank.loc["alpha / root r"], by_rank.loc["alpha / r"]',
+        "with LoRA's scale each larger rank needs fewer nats",
     ),
     # only half of the scale is made up for
     (
@@ -32,6 +50,12 @@ IN_NOTEBOOK = [
         'change = (trained["full"].get_submodule(name).weight - layer.weight).detach()',
         "change = drawn_change = torch.randn(layer.weight.shape, generator=noise)",
         "two singular values hold over twice as much of the change",
+    ),
+    # what was forgotten, the wrong way round
+    (
+        'forgets_more = originals["LoRA"] - originals["full"]',
+        'forgets_more = originals["full"] - originals["LoRA"]',
+        "over twenty pairs LoRA forgets more",
     ),
     # always the same adapter
     (
@@ -64,6 +88,13 @@ IN_LIBRARY = [
         "self.up = nn.Parameter(torch.zeros(rows, rank))",
         "self.up = nn.Parameter(torch.randn(rows, rank))",
         "at the start A has no gradient",
+    ),
+    # the principal part stays in the base, too
+    (
+        "utils.adapters",
+        "started.base.weight -= started.change()",
+        "pass",
+        "started from the layer's largest singular directions",
     ),
     # another style is never loaded
     ("utils.adapters", "parameter.copy_(state[name])", "pass", "each style's adapter is the better one"),
