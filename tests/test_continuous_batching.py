@@ -152,6 +152,20 @@ def test_a_text_waits_for_pages_and_the_newest_gives_its_own_back(model):
         batcher.add(Request(torch.arange(8), 21))
 
 
+def test_a_text_that_its_prompts_pass_completes_does_not_wait_again(model):
+    old, short = Request(torch.arange(4), 12), Request(torch.arange(8), 1)
+    batcher = TextBatcher(model, slots=2, cache=PagedSlots(model, pages=5, page=4))
+    batcher.add(old)
+    while batcher.cache.lengths != [8]:
+        batcher.step()
+    batcher.add(short)
+    batcher.step()  # it takes the last three pages, and the old text needs one
+    assert batcher.active == [old]
+    assert not batcher.waiting
+    assert not batcher.preempted
+    assert len(short.written) == 1
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("paged", [False, True])
 def test_a_prompt_in_chunks_changes_no_text_and_holds_nobody_up_longer(model, chunk, paged):

@@ -302,9 +302,11 @@ class TextBatcher:
         """Let the newest texts wait again until there is room for one more character of each of the others."""
         while not self.cache.can_extend(self._begun()):
             newest = max(range(len(self.active)), key=lambda slot: (self.active[slot].begun, slot))
-            self.waiting.appendleft(self.active[newest])
+            request = self.active[newest]
             self._release(newest)
-            self.preempted += 1
+            if len(request.written) < request.count:  # else its prompt's pass has just completed it
+                self.waiting.appendleft(request)
+                self.preempted += 1
 
     def _written(self, request: Request, logits: torch.Tensor, step: int) -> Event:
         character = request.draw(logits)
