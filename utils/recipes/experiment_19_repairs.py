@@ -82,8 +82,11 @@ METHODS: dict[str, Callable[[str, int], Transformer]] = {
 }
 
 
-FEWER = {"SparseGPT's mask, at once": ("50 %", "70 %")}
-"""Patterns of a method that was not tried with all of them."""
+FEWER = {
+    "Wanda's mask, at once, block by block": ("30 %", "50 %", "60 %", "70 %"),
+    "SparseGPT's mask, at once": ("50 %", "70 %"),
+}
+"""Patterns of the methods that were not tried with all of them."""
 
 
 def at_once_then_round(seed: int) -> WeightOnly:
