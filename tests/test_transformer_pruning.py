@@ -18,11 +18,13 @@ from utils.transformer_pruning import (
     keep_hidden,
     let_go,
     mean_squared_gradients,
+    prune_block_by_block,
     prune_blocks,
     sparsity_of_blocks,
     without_branches,
     written_norms,
 )
+from utils.weight_only import input_statistics
 
 TOKENS = torch.tensor([[0, 3, 1, 4, 2, 2], [4, 4, 0, 1, 3, 0]])
 
@@ -42,6 +44,35 @@ def test_pruning_changes_a_copy_of_the_blocks_alone(model):
     assert 0.4 < sparsity_of_blocks(changed) < 0.6
     assert torch.equal(changed.head.weight, model.head.weight)
     assert len(block_layers(model)) == 21
+
+
+def test_block_by_block_each_block_sees_what_the_pruned_ones_before_it_give(model):
+    before = copy.deepcopy(model.state_dict())
+    asked = {}
+
+    def pruned(name, weight, moment):
+        asked[name] = moment
+        return weight * (weight > 0)
+
+    changed = prune_block_by_block(model, [TOKENS], pruned)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert list(asked) == list(block_layers(model))
+    assert torch.equal(
+        changed.blocks[2].feed_forward.up.weight,
+        prune_blocks(model, lambda _, w: w * (w > 0)).blocks[2].feed_forward.up.weight,
+    )
+    dense = input_statistics(model, [TOKENS])
+    half = copy.deepcopy(model)  # the first two blocks pruned, the third one not
+    for name, layer in block_layers(half).items():
+        if not name.startswith("blocks.2"):
+            layer.weight.data = changed.get_submodule(name).weight.data
+    now = input_statistics(half, [TOKENS])
+    for name, moment in asked.items():
+        if name.startswith("blocks.0"):
+            assert torch.allclose(moment, dense[name].moment)
+        if name.startswith("blocks.2"):
+            assert torch.allclose(moment, now[name].moment)
+            assert not torch.allclose(moment, dense[name].moment)
 
 
 @torch.no_grad()

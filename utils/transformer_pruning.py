@@ -46,6 +46,32 @@ def prune_blocks(model: Transformer, pruned: Pruned) -> Transformer:
     return changed
 
 
+@torch.no_grad()
+def prune_block_by_block(
+    model: Transformer,
+    batches: Sequence[torch.Tensor],
+    pruned: Callable[[str, torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Transformer:
+    """Return a copy pruned from the first block to the last, each by the inputs it has when those before are pruned.
+
+    Within a block all inputs are seen before any of its matrices is pruned, as in the programs of SparseGPT and Wanda.
+
+    Args:
+        model: it is not changed.
+        batches: calibration text, each of shape (N, T).
+        pruned: from a layer's name, its weight and the second moment of its inputs, float64, to the pruned weight.
+    """
+    changed = copy.deepcopy(model)
+    for number, block in enumerate(changed.blocks):
+        so_far = copy.deepcopy(changed)
+        so_far.blocks = so_far.blocks[: number + 1]
+        seen = input_statistics(so_far, batches)
+        for inner, layer in linear_layers(block).items():
+            name = f"blocks.{number}.{inner}"
+            layer.weight.copy_(pruned(name, layer.weight.detach().clone(), seen[name].moment))
+    return changed
+
+
 def sparsity_of_blocks(model: Transformer) -> float:
     """Return the share of zeros among the weights of the blocks' matrices.
 

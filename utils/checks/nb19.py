@@ -12,7 +12,7 @@ from utils.characters import load_shakespeare, windows
 from utils.checks import WrongAnswerError, check_cases, exercise
 from utils.language_models import evaluate_text
 from utils.transformer import Transformer, load_transformer
-from utils.transformer_pruning import block_layers
+from utils.transformer_pruning import block_layers, keep_heads
 from utils.weight_only import InputStatistics, input_statistics
 
 
@@ -46,48 +46,44 @@ def weights_left(answer: Callable) -> None:
 
 
 @exercise("19.2")
-def best_values(answer: Callable) -> None:
-    """Least squares for a given mask, found by eliminating what is removed from the inverse, a weight at a time."""
+def heads_removed(answer: Callable) -> None:
+    """Four matrices of an attention without some heads, put together head by head; and a block of the network."""
 
-    def specification(weight: torch.Tensor, moment: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        best = weight.clone()
-        for row, kept in zip(best, mask, strict=True):
-            inverse = torch.linalg.inv(moment)
-            for p in (~kept).nonzero().flatten().tolist():
-                row -= row[p] / inverse[p, p] * inverse[:, p]
-                inverse = inverse - torch.outer(inverse[:, p], inverse[p]) / inverse[p, p]
-                inverse[p, p] = 1.0
-        return best.masked_fill(~mask, 0.0)
-
-    def leaving_the_arguments_alone(weight: torch.Tensor, moment: torch.Tensor, mask: torch.Tensor) -> object:
-        before = weight.clone(), moment.clone(), mask.clone()
-        received = answer(weight, moment, mask)
-        if not all(map(torch.equal, (weight, moment, mask), before)):
-            raise WrongAnswerError("an argument was changed; work on a copy")
-        return received
+    def specification(
+        query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, output: torch.Tensor, heads: int, gone: list[int]
+    ) -> tuple[torch.Tensor, ...]:
+        size = len(query) // heads
+        places = [head * size + k for head in range(heads) if head not in gone for k in range(size)]
+        rows = tuple(torch.stack([matrix[place] for place in places]) for matrix in (query, key, value))
+        return *rows, torch.stack([output[:, place] for place in places], dim=1)
 
     generator = torch.Generator().manual_seed(secrets.randbits(32))
+    drawn = Random(secrets.randbits(32))
 
-    def case(rows: int, columns: int, share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        weight = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
-        x = torch.randn(50, columns, generator=generator, dtype=torch.float64)
-        x = x * torch.linspace(0.5, 2, columns) + 1.5 * x[:, :1]
-        return weight, x.T @ x / 50, torch.rand(rows, columns, generator=generator) < share
+    def case(heads: int, size: int, width: int, gone: list[int]) -> tuple:
+        inner = heads * size
+        shapes = [(inner, width)] * 3 + [(width, inner)]
+        return *(torch.randn(shape, generator=generator) for shape in shapes), heads, gone
 
-    pair = torch.tensor([[2.0, 1.5]], dtype=torch.float64)
-    alike = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
-    uneven = torch.tensor([[1.0, 0.5], [0.5, 4.0]], dtype=torch.float64)
-    cases = [
-        (pair, alike, torch.tensor([[True, False]])),
-        (pair, uneven, torch.tensor([[False, True]])),
-        (pair, alike, torch.tensor([[True, True]])),
-        (pair, alike, torch.tensor([[False, False]])),
-        case(2, 4, 0.5),
-        case(3, 6, 0.5),
-        case(3, 8, 0.3),
-        case(4, 8, 0.7),
-    ]
-    check_cases(leaving_the_arguments_alone, [(each, specification(*each)) for each in cases], tolerance=1e-6)
+    cases = [case(2, 1, 2, [0]), case(2, 2, 4, [1]), case(3, 2, 6, [0, 2]), case(3, 2, 6, []), case(4, 3, 5, [2, 0])]
+    for _ in range(4):
+        heads = drawn.randint(2, 6)
+        cases.append(case(heads, drawn.randint(1, 4), 8, drawn.sample(range(heads), drawn.randint(1, heads - 1))))
+    check_cases(answer, [(each, specification(*each)) for each in cases], tolerance=1e-6)
+    _block_without_heads(answer)
+
+
+def _block_without_heads(answer: Callable) -> None:
+    """Compare the second block of the shipped network without two heads with what the library makes of it."""
+    network, _ = _network_and_statistics()
+    names = ("query", "key", "value", "output")
+    attention = network.blocks[1].attention
+    matrices = [getattr(attention, name).weight.detach().clone() for name in names]
+    library = keep_heads(network, {1: [1, 2, 4]}).blocks[1].attention
+    for name, received in zip(names, answer(*matrices, attention.heads, [3, 0]), strict=True):
+        wanted = getattr(library, name).weight
+        if received.shape != wanted.shape or (received - wanted).abs().max() > 1e-6:
+            raise WrongAnswerError(f"{name} of block 1 without the heads 0 and 3 is not what `keep_heads` leaves of it")
 
 
 CHALLENGE = {"zeros": 0.5, "nats": 0.0105, "judged": 12_800}

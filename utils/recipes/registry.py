@@ -38,6 +38,8 @@ from utils.recipes import (
     experiment_18_frontier,
     experiment_19_distilled,
     experiment_19_one_shot,
+    experiment_19_repairs,
+    experiment_19_seeds,
     experiment_20_adapters,
     experiment_21_shared_keys,
     fashion,
@@ -114,6 +116,8 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_18_frontier,
         experiment_19_one_shot,
         experiment_19_distilled,
+        experiment_19_seeds,
+        experiment_19_repairs,
         experiment_20_adapters,
         experiment_21_shared_keys,
     )

@@ -21,37 +21,22 @@ def _branch_or_nothing(width, heads, blocks):
     return sum((4 * width**2 if left else 0) + 3 * width * hidden for left, hidden in blocks)
 
 
-def _solve(weight, moment, mask, *, of_kept=False):
-    best = torch.zeros_like(weight)
-    for row, kept in enumerate(mask):
-        wanted = moment[kept][:, kept] @ weight[row, kept] if of_kept else moment[kept] @ weight[row]
-        best[row, kept] = torch.linalg.solve(moment[kept][:, kept], wanted)
-    return best
+def _stays(inner, heads, gone, *, turned=False, interleaved=False, places_of_heads=True):
+    of_heads = torch.tensor([(head in gone) == turned for head in range(heads)])
+    if not places_of_heads:
+        return torch.tensor([place not in gone for place in range(inner)])
+    size = inner // heads
+    return of_heads.repeat(size) if interleaved else of_heads.repeat_interleave(size)
 
 
-def _from_left_to_right(weight, moment, mask):
-    left = weight.clone()
-    factor = torch.linalg.cholesky(torch.linalg.inv(moment), upper=True)
-    for j in range(left.shape[1]):
-        left[:, j:] -= torch.outer(left[:, j] * ~mask[:, j] / factor[j, j], factor[j, j:])
-        left[:, j] *= mask[:, j]
-    return left
+def _cut(query, key, value, output, heads, gone, *, output_rows=False, **mistake):
+    stays = _stays(len(query), heads, gone, **mistake)
+    return query[stays], key[stays], value[stays], output[stays] if output_rows else output[:, stays]
 
 
-def _first_row_for_all(weight, moment, mask):
-    kept = mask[0]
-    best = torch.zeros_like(weight)
-    best[:, kept] = torch.linalg.solve(moment[kept][:, kept], moment[kept] @ weight.T).T
-    return best
-
-
-def _into_the_argument(weight, moment, mask):
-    weight.copy_(_solve(weight, moment, mask))
-    return weight
-
-
-def _without_the_cross_terms(weight, moment, mask):
-    return _solve(weight, torch.diag(moment.diagonal()), mask)
+def _silenced(query, key, value, output, heads, gone):
+    stays = _stays(len(query), heads, gone)[:, None]
+    return query * stays, key * stays, value * stays, output * stays.T
 
 
 def _wanda(weight, moment, sparsity=0.5):
@@ -74,21 +59,26 @@ WRONG_ANSWERS = {
         partial(_weights, feed_forward=0),
     ],
     "19.2": [
-        # nothing moves
-        lambda weight, moment, mask: weight * mask,
-        # only what was kept is asked for: the same
-        partial(_solve, of_kept=True),
-        # what has been passed does not move any more
-        _from_left_to_right,
-        # inputs taken as if none were alike
-        _without_the_cross_terms,
-        # one mask for all rows
-        _first_row_for_all,
-        # the mask turned round
-        lambda weight, moment, mask: _solve(weight, moment, ~mask),
-        # dense least squares, then the mask
-        lambda weight, moment, mask: _solve(weight, moment, torch.ones_like(mask)) * mask,
-        _into_the_argument,
+        # the heads that go are the ones that stay
+        lambda *matrices_heads_gone: _cut(*matrices_heads_gone, turned=True),
+        # silenced, but as large as before
+        _silenced,
+        # the output's rows, not its columns
+        lambda *matrices_heads_gone: _cut(*matrices_heads_gone, output_rows=True),
+        # the output left as it was
+        lambda *matrices_heads_gone: (*_cut(*matrices_heads_gone)[:3], matrices_heads_gone[3]),
+        # every heads-th number taken for a head
+        lambda *matrices_heads_gone: _cut(*matrices_heads_gone, interleaved=True),
+        # numbers of heads taken for places
+        lambda *matrices_heads_gone: _cut(*matrices_heads_gone, places_of_heads=False),
+        # only the first head of the list
+        lambda query, key, value, output, heads, gone: _cut(query, key, value, output, heads, gone[:1]),
+        # the value forgotten
+        lambda *matrices_heads_gone: (
+            *_cut(*matrices_heads_gone)[:2],
+            matrices_heads_gone[2],
+            _cut(*matrices_heads_gone)[3],
+        ),
     ],
     "19.3": [
         # by magnitude

@@ -41,6 +41,28 @@ IN_NOTEBOOK = [
         "others = [each for each in range(5) if each == head]",
         "one of the two heads that cost most",
     ),
+    # the mask of heads is of single numbers
+    ("columns = gates.repeat_interleave(32)", "columns = gates.repeat(32)", "a head behind a mask and a head cut out"),
+    # the influence of what the branch adds, not of the sum behind it
+    (
+        "turned = 1 - torch.cosine_similarity(old, new, dim=-1).mean()",
+        "turned = 1 - torch.cosine_similarity(old, new - old, dim=-1).mean()",
+        "the influence puts the nine branches",
+    ),
+    # gains are taken for losses
+    ("*lead(other, method, pattern))", "*lead(method, other, pattern))", "block by block nothing is gained"),
+    # nothing is repaired on the test part
+    (
+        "return surgeon.repair(weight, wanda(name, weight) != 0, seen[name].moment.float())",
+        "return at_random(name, weight)",
+        "on the test part, too, half of the weights gone",
+    ),
+    # the control is the network from scratch
+    (
+        "control = ways[ways.way == seeds.WHOLE].lost",
+        'control = -ways[ways.way == "from scratch"].lost',
+        "it is not the training as such",
+    ),
     # no distillation: no step at all
     ("_ = fit_text(student, text.train, recipe, loss=distillation_loss(network))", "pass", "16 steps of distillation"),
     # the shallower network is the whole one
@@ -69,6 +91,6 @@ IN_LIBRARY = [
         "utils.transformer_pruning",
         "if (number, branch) not in gone]",
         "if (number - 1, branch) not in gone]",
-        "the best set, measured here again",
+        "ten stretches and all twenty choose the same set",
     ),
 ]
