@@ -1,5 +1,6 @@
 """Tables of long experiments: read as written, and a digest that notices what matters and nothing else."""
 
+import functools
 import inspect
 
 import pytest
@@ -73,3 +74,29 @@ def test_an_interrupted_experiment_goes_on_and_another_digest_begins_anew(tmp_pa
     experiment_files.complete("09_x", "b", conditions, lambda wanted: 1.0, folder=tmp_path)
     about, rows = experiment_files.read_experiment("09_x", folder=tmp_path)
     assert (about["digest"], [row["error"] for row in rows]) == ("b", [1.0, 1.0, 1.0])
+
+
+def test_rows_that_need_earlier_ones_go_on_where_they_were_interrupted_and_another_digest_begins_anew(tmp_path):
+    complete = functools.partial(experiment_files.complete_rows, folder=tmp_path)
+    measured = []
+
+    def measure(wanted):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(wanted["number"])
+        return {**wanted, "nats": 1.0}
+
+    def conditions(rows):
+        yield {"number": 0}
+        yield {"number": len(rows)}  # needs the first
+        yield {"number": 7}
+
+    with pytest.raises(KeyboardInterrupt):
+        complete("some", {"digest": "one"}, conditions, measure)
+    assert measured == [0, 1]
+    measured.clear()
+    assert complete("some", {"digest": "one"}, lambda _: iter([{"number": 0}, {"number": 7}]), measure)
+    assert measured == [7]
+    measured.clear()
+    complete("some", {"digest": "two"}, lambda _: iter([{"number": 0}]), measure)
+    assert measured == [0]

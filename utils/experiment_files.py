@@ -76,6 +76,41 @@ def complete(
     return f"{name}: {len(rows)} rows, {about['minutes']:.1f} minutes"
 
 
+def complete_rows(
+    name: str,
+    about: Mapping,
+    conditions: Callable[[list[dict]], Iterable[dict]],
+    measure: Callable[[dict], dict],
+    *,
+    folder: Path = EXPERIMENTS,
+) -> str:
+    """Measure what a table lacks, write it after each row, and return a line that says how much it holds.
+
+    As `complete`, for rows of several values, of which later ones may depend on earlier ones.
+
+    Args:
+        name: of the table.
+        about: its first line; versions and minutes are added. A table of another digest or other versions is made anew.
+        conditions: yields what each row is about, given the rows so far, which grow while it yields.
+        measure: returns the row of a condition, the condition in it.
+        folder: where the table lies.
+    """
+    about = {**about, "versions": library_versions(), "minutes": 0.0}
+    rows: list[dict] = []
+    if (folder / f"{name}.jsonl").exists():
+        before, found = read_experiment(name, folder=folder)
+        if (before["digest"], before["versions"]) == (about["digest"], about["versions"]):
+            about, rows = before, found
+    for wanted in conditions(rows):
+        if any(wanted.items() <= row.items() for row in rows):
+            continue
+        began = time.process_time()
+        rows.append(measure(wanted))
+        about["minutes"] = round(about["minutes"] + (time.process_time() - began) / 60, 3)
+        write_experiment(name, about, rows, folder=folder)
+    return f"{name}: {len(rows)} rows, {about['minutes']:.1f} minutes"
+
+
 def condition(row: Mapping, result: str = "error") -> dict:
     """Return a row of an experiment without its result.
 

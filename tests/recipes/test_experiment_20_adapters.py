@@ -1,13 +1,11 @@
 """The experiment of notebook 20: whole, not stale, its controls as large as they say, its choices on validation."""
 
-import functools
-
 import pytest
 import torch
 
 from utils.adapters import adapters, trained_parameters
 from utils.characters import load_shakespeare
-from utils.experiment_files import read_experiment, write_experiment
+from utils.experiment_files import read_experiment
 from utils.nf4_linear import NF4Linear, in_nf4
 from utils.recipes import experiment_20_adapters as experiment
 
@@ -49,34 +47,6 @@ def test_the_best_rate_has_the_fewest_nats_in_the_mean_of_the_seeds_that_choose_
 def test_no_seed_that_chooses_is_compared():
     assert not set(experiment.CHOOSING_SEEDS) & {*experiment.PAIRS, *experiment.FEW_PAIRS, *experiment.RANK_SEEDS}
     assert set(experiment.RANK_SEEDS) <= set(experiment.FEW_PAIRS) < set(experiment.PAIRS)
-
-
-def test_a_table_goes_on_where_it_was_interrupted_and_is_made_anew_for_another_digest(monkeypatch, tmp_path):
-    monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path)
-    monkeypatch.setattr(experiment, "read_experiment", functools.partial(read_experiment, folder=tmp_path))
-    monkeypatch.setattr(experiment, "write_experiment", functools.partial(write_experiment, folder=tmp_path))
-    measured = []
-
-    def measure(wanted):
-        if len(measured) == 2:
-            raise KeyboardInterrupt
-        measured.append(wanted["number"])
-        return {**wanted, "nats": 1.0}
-
-    def conditions(rows):
-        yield {"number": 0}
-        yield {"number": len(rows)}  # needs the first
-        yield {"number": 7}
-
-    with pytest.raises(KeyboardInterrupt):
-        experiment.complete_rows("some", {"digest": "one"}, conditions, measure)
-    assert measured == [0, 1]
-    measured.clear()
-    assert experiment.complete_rows("some", {"digest": "one"}, lambda _: iter([{"number": 0}, {"number": 7}]), measure)
-    assert measured == [7]
-    measured.clear()
-    experiment.complete_rows("some", {"digest": "two"}, lambda _: iter([{"number": 0}]), measure)
-    assert measured == [0]
 
 
 @pytest.mark.parametrize("way", list(experiment.WAYS))

@@ -1,7 +1,6 @@
 """Checks for notebook 18, weight_only_quantization."""
 
 import copy
-import functools
 import math
 import secrets
 from collections.abc import Callable
@@ -9,11 +8,9 @@ from random import Random
 
 import torch
 
-from utils.characters import load_shakespeare, windows
 from utils.checks import WrongAnswerError, check_cases, exercise, told_as_wrong
-from utils.language_models import evaluate_text
-from utils.transformer import Transformer, load_transformer
-from utils.weight_only import InputStatistics, input_statistics, linear_layers
+from utils.checks.shipped_transformer import nats_lost, network_and_statistics
+from utils.weight_only import linear_layers
 
 
 @exercise("18.1")
@@ -101,7 +98,7 @@ CHALLENGE = {"bits": 2.5, "nats": 0.05, "judged": 12_800}
 @exercise("18.3")
 def two_bits(answer: Callable) -> None:
     """Every matrix of the transformer in few bits; the check counts them and judges the network."""
-    network, seen = _network_and_statistics()
+    network, seen = network_and_statistics()
     rounded = copy.deepcopy(network)
     layers = linear_layers(rounded)
     weights = sum(layer.weight.numel() for layer in layers.values())
@@ -115,21 +112,13 @@ def two_bits(answer: Callable) -> None:
                 f"not yet: everything counted, the matrices up to {name} alone take over {CHALLENGE['bits']:g} bits "
                 f"for each of all {weights:,} weights, which is the most that is asked for"
             )
-    part = load_shakespeare().validation[20_000 : 20_000 + CHALLENGE["judged"] + 1]  # from the middle
-    lost = evaluate_text(rounded, part, stride=256).nats - evaluate_text(network, part, stride=256).nats
+    lost = nats_lost(rounded, CHALLENGE["judged"])
     if not lost <= CHALLENGE["nats"]:  # so that NaN fails
         raise WrongAnswerError(
             f"not yet: few enough bits, but the network loses {lost:.3f} nats a character, and at most "
             f"{CHALLENGE['nats']:g} are asked for"
         )
     print(f"at most {CHALLENGE['bits']:g} bits a weight, at most {CHALLENGE['nats']:g} nats lost")
-
-
-@functools.cache
-def _network_and_statistics() -> tuple[Transformer, dict[str, InputStatistics]]:
-    network = load_transformer("Shakespeare-transformer")
-    calibration = windows(load_shakespeare().train, 256, 32, torch.Generator().manual_seed(0))[0]
-    return network, input_statistics(network, calibration.split(8))
 
 
 def _called(answer: Callable, name: str, weight: torch.Tensor, moment: torch.Tensor) -> object:

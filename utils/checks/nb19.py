@@ -1,19 +1,15 @@
 """Checks for notebook 19, transformer_pruning."""
 
 import copy
-import functools
 import secrets
 from collections.abc import Callable
 from random import Random
 
 import torch
 
-from utils.characters import load_shakespeare, windows
-from utils.checks import WrongAnswerError, check_cases, exercise
-from utils.language_models import evaluate_text
-from utils.transformer import Transformer, load_transformer
+from utils.checks import WrongAnswerError, check_cases, exercise, told_as_wrong
+from utils.checks.shipped_transformer import nats_lost, network_and_statistics
 from utils.transformer_pruning import block_layers, keep_heads
-from utils.weight_only import InputStatistics, input_statistics
 
 
 @exercise("19.1")
@@ -75,7 +71,7 @@ def heads_removed(answer: Callable) -> None:
 
 def _block_without_heads(answer: Callable) -> None:
     """Compare the second block of the shipped network without two heads with what the library makes of it."""
-    network, _ = _network_and_statistics()
+    network, _ = network_and_statistics()
     names = ("query", "key", "value", "output")
     attention = network.blocks[1].attention
     matrices = [getattr(attention, name).weight.detach().clone() for name in names]
@@ -93,7 +89,7 @@ CHALLENGE = {"zeros": 0.5, "nats": 0.0105, "judged": 12_800}
 @exercise("19.3")
 def half_gone(answer: Callable) -> None:
     """Every matrix of the blocks pruned; the check counts the zeros and judges the network."""
-    network, seen = _network_and_statistics()
+    network, seen = network_and_statistics()
     pruned = copy.deepcopy(network)
     layers = block_layers(pruned)
     zeros = total = 0
@@ -106,8 +102,7 @@ def half_gone(answer: Callable) -> None:
         raise WrongAnswerError(
             f"not yet: {zeros / total:.2%} of the blocks' weights are zero, and {CHALLENGE['zeros']:.0%} are asked for"
         )
-    part = load_shakespeare().validation[20_000 : 20_000 + CHALLENGE["judged"] + 1]  # from the middle
-    lost = evaluate_text(pruned, part, stride=256).nats - evaluate_text(network, part, stride=256).nats
+    lost = nats_lost(pruned, CHALLENGE["judged"])
     if not lost <= CHALLENGE["nats"]:  # so that NaN fails
         raise WrongAnswerError(
             f"not yet: enough zeros, but the network loses {lost:.4f} nats a character, and at most "
@@ -116,20 +111,9 @@ def half_gone(answer: Callable) -> None:
     print(f"at least {CHALLENGE['zeros']:.0%} zeros, at most {CHALLENGE['nats']:g} nats lost")
 
 
-@functools.cache
-def _network_and_statistics() -> tuple[Transformer, dict[str, InputStatistics]]:
-    network = load_transformer("Shakespeare-transformer")
-    calibration = windows(load_shakespeare().train, 256, 32, torch.Generator().manual_seed(0))[0]
-    return network, input_statistics(network, calibration.split(8))
-
-
 def _called(answer: Callable, name: str, weight: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
-    try:
+    with told_as_wrong(f"{name}: "):
         received = answer(name, weight.clone(), moment.clone())
-    except NotImplementedError:
-        raise
-    except Exception as error:  # whatever the learner's code raises is a wrong answer, told as one
-        raise WrongAnswerError(f"not yet right: {name}: {type(error).__name__}: {error}") from error
     if not isinstance(received, torch.Tensor) or received.shape != weight.shape:
         raise WrongAnswerError(f"{name}: return a tensor of shape {tuple(weight.shape)}")
     return received.detach().float()

@@ -9,7 +9,7 @@ from random import Random
 import torch
 
 from utils.characters import load_shakespeare
-from utils.checks import WrongAnswerError, check_cases, exercise
+from utils.checks import WrongAnswerError, check_cases, exercise, told_as_wrong
 from utils.transformer import load_transformer
 
 
@@ -117,12 +117,8 @@ def counting_draft(answer: Callable) -> None:
 
 
 def _rows(answer: Callable, train: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    try:
+    with told_as_wrong():
         received = answer(train.clone(), part.clone())
-    except NotImplementedError:
-        raise
-    except Exception as error:  # whatever the learner's code raises is a wrong answer, told as one
-        raise WrongAnswerError(f"not yet right: {type(error).__name__}: {error}") from error
     shape = (len(part) - BEFORE, len(load_shakespeare().vocabulary.characters))
     if not isinstance(received, torch.Tensor) or received.shape != shape:
         raise WrongAnswerError(f"a tensor of shape {shape} is asked for, got {getattr(received, 'shape', received)}")

@@ -16,7 +16,6 @@ import copy
 import functools
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -25,8 +24,7 @@ from torch import nn
 from utils import adapters, language_models, nf4_linear, restyling, transformer, weight_only
 from utils.adapters import LowRankAdapter, RandomSubspace, adapted, principal_adapter, trained_parameters, training_only
 from utils.characters import load_shakespeare
-from utils.environment import library_versions
-from utils.experiment_files import EXPERIMENTS, digest_of, read_experiment, write_experiment
+from utils.experiment_files import complete_rows, digest_of
 from utils.language_models import TextRecipe, evaluate_text, fit_text
 from utils.nf4_linear import in_nf4
 from utils.transformer import LANGUAGE, Transformer, load_transformer
@@ -271,32 +269,3 @@ def digest() -> str:
 def run() -> str:
     """Train what the table lacks, write it after each row, and return a line that says how much it holds."""
     return complete_rows(NAME, {"digest": digest()}, conditions, measured)
-
-
-def complete_rows(
-    name: str, about: dict, conditions: Callable[[list[dict]], Iterator[dict]], measure: Callable[[dict], dict]
-) -> str:
-    """Measure what a table lacks, write it after each row, and return a line that says how much it holds.
-
-    As `experiment_files.complete`, for rows of several values, of which later ones may depend on earlier ones.
-
-    Args:
-        name: of the table.
-        about: its first line; versions and minutes are added. A table of another digest or other versions is made anew.
-        conditions: yields what each row is about, given the rows so far, which grow while it yields.
-        measure: returns the row of a condition, the condition in it.
-    """
-    about = {**about, "versions": library_versions(), "minutes": 0.0}
-    rows: list[dict] = []
-    if (EXPERIMENTS / f"{name}.jsonl").exists():
-        before, found = read_experiment(name)
-        if (before["digest"], before["versions"]) == (about["digest"], about["versions"]):
-            about, rows = before, found
-    for wanted in conditions(rows):
-        if any(wanted.items() <= row.items() for row in rows):
-            continue
-        began = time.process_time()
-        rows.append(measure(wanted))
-        about["minutes"] = round(about["minutes"] + (time.process_time() - began) / 60, 3)
-        write_experiment(name, about, rows)
-    return f"{name}: {len(rows)} rows, {about['minutes']:.1f} minutes"
