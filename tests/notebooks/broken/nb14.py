@@ -9,8 +9,6 @@ IN_NOTEBOOK = [
         '"two replicas": distances(of_one, of_two[:1] * len(LOOKS))',
         "after 32 steps two replicas are at most ten times",
     ),
-    # a tuner that is said to wake up at other times
-    ("20 * (2**k - 1)", "35 * (2**k - 1)", "iterators that wait when they are thrown away"),
 ]
 
 IN_LIBRARY = [
