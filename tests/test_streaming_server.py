@@ -8,7 +8,7 @@ import httpx
 import pytest
 import torch
 
-from tests.waiting import wait_until
+from tests.waiting import run_apart, wait_until
 from utils.batching_server import QueueFullError
 from utils.characters import Vocabulary
 from utils.continuous_batching import Request, TextBatcher
@@ -107,7 +107,7 @@ def test_too_many_are_refused_with_when_to_come_back(model):
         streamer.submit(Request(torch.tensor([1]), 4))  # there is room again
         running.cancel()
 
-    asyncio.run(crowd())
+    run_apart(crowd())
 
 
 def test_over_http_a_refusal_is_a_503_with_a_header(model):
@@ -172,4 +172,4 @@ def test_a_model_that_fails_ends_its_streams_and_not_the_server(model):
             assert isinstance(await asyncio.wait_for(after.characters.get(), 60), int)
         running.cancel()
 
-    asyncio.run(fail_and_go_on())
+    run_apart(fail_and_go_on())

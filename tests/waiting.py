@@ -1,7 +1,9 @@
 """Waiting in tests for what is meant, and not for a time."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -10,3 +12,9 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
         time.sleep(0.01)
+
+
+def run_apart(coroutine: Coroutine) -> object:
+    """Run a coroutine to its end in a thread of its own, since in this one a browser's event loop may be running."""
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(asyncio.run, coroutine).result()

@@ -91,6 +91,6 @@ IN_LIBRARY = [
         "utils.transformer_pruning",
         "if (number, branch) not in gone]",
         "if (number - 1, branch) not in gone]",
-        "ten stretches and all twenty choose the same set",
+        "the influence puts the nine branches",
     ),
 ]
