@@ -58,12 +58,7 @@ def complete(
         folder: where the table lies.
         result: under which name a row stores what was measured.
     """
-    about = {"digest": digest, "versions": library_versions(), "minutes": 0.0}
-    rows: list[dict] = []
-    if (folder / f"{name}.jsonl").exists():
-        before, found = read_experiment(name, folder=folder)
-        if before["digest"] == about["digest"] and before["versions"] == about["versions"]:
-            about, rows = before, found
+    about, rows = _so_far(name, {"digest": digest}, folder)
     done = [condition(row, result) for row in rows]
     for wanted in conditions:
         if wanted in done:
@@ -95,12 +90,7 @@ def complete_rows(
         measure: returns the row of a condition, the condition in it.
         folder: where the table lies.
     """
-    about = {**about, "versions": library_versions(), "minutes": 0.0}
-    rows: list[dict] = []
-    if (folder / f"{name}.jsonl").exists():
-        before, found = read_experiment(name, folder=folder)
-        if (before["digest"], before["versions"]) == (about["digest"], about["versions"]):
-            about, rows = before, found
+    about, rows = _so_far(name, about, folder)
     for wanted in conditions(rows):
         if any(wanted.items() <= row.items() for row in rows):
             continue
@@ -109,6 +99,16 @@ def complete_rows(
         about["minutes"] = round(about["minutes"] + (time.process_time() - began) / 60, 3)
         write_experiment(name, about, rows, folder=folder)
     return f"{name}: {len(rows)} rows, {about['minutes']:.1f} minutes"
+
+
+def _so_far(name: str, about: Mapping, folder: Path) -> tuple[dict, list[dict]]:
+    """Return the table that is there, if it is of this digest and these versions, and else one without rows."""
+    anew = {**about, "versions": library_versions(), "minutes": 0.0}
+    if (folder / f"{name}.jsonl").exists():
+        before, rows = read_experiment(name, folder=folder)
+        if (before["digest"], before["versions"]) == (anew["digest"], anew["versions"]):
+            return before, rows
+    return anew, []
 
 
 def condition(row: Mapping, result: str = "error") -> dict:
