@@ -5,6 +5,12 @@ IN_NOTEBOOK = [
     ("key=lambda tree: tree[0])", "key=lambda tree: -tree[0])", "hand, loop and huffman"),
     ("(whole >> 7) & 0xFF", "(whole >> 2) & 0xFF", "Huffman writes the exponents of both networks"),
     ("zeros < 2**bits - 1", "zeros < 2**bits - 2", "hand, loop and relative_indices agree"),
+    # the table of Huffman's code is charged for with and without it
+    (
+        '"gaps, no table": huffman,',
+        '"gaps, no table": huffman + len(counts),',
+        "Huffman's gaps with their table take more",
+    ),
     # a control that exchanges nothing
     ("size=(times * len(kept), 2)", "size=(0, 2)", "the number of weights of each unit, or of each pixel"),
 ]
