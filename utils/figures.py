@@ -374,4 +374,5 @@ def _colour(index: int) -> str:
 
 
 def _marker(index: int) -> str:
-    return MARKERS[index % len(MARKERS)]
+    """Return the marker of a series; where the colours begin again, the markers are one further on."""
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]

@@ -360,9 +360,7 @@ PUBLISHED = (
     Published(
         "Bayesian Compression, Louizos 2017", "LeNet-5", 1.0, 1722 / 419, "419x, another prior; the same tutorial"
     ),
-    Published(
-        "Bayesian Compression, shared and coded", "LeNet-5", 1.0, 2.3, "771x; Havasi 2019, table 1", verified=False
-    ),
+    Published("Louizos 2017, shared and coded", "LeNet-5", 1.0, 2.3, "771x; Havasi 2019, table 1", verified=False),
     Published("MIRACLE, Havasi 2019", "LeNet-5", 0.69, 3.03, "table 1"),
     Published("MIRACLE, Havasi 2019", "LeNet-5", 0.96, 1.52, "table 1"),
     Published("Oktay 2020", "LeNet-300-100", 1.9, 8.56, "tutorial of the authors' library"),

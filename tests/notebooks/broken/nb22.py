@@ -25,8 +25,8 @@ IN_NOTEBOOK = [
     ("untrained_twin(narrowed)", "copy.deepcopy(narrowed)", "in this example inherited channels"),
     # the draws are our own channels
     (
-        "by_chance += [error_of_draw() for _ in range(1, DRAWS)]",
-        'by_chance = [errors["narrowed"]] * 2',
+        "draws += [a_draw() for _ in range(1, DRAWS)]",
+        'draws = [(errors["narrowed"], narrowed)] * 2',
         "in this example our channels make fewer errors",
     ),
     # the control is cut as well
