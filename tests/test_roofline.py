@@ -23,6 +23,21 @@ def test_both_products_are_the_same_product():
     assert (ours - (theirs.to_dense() if theirs.is_mkldnn else theirs)).abs().max() < 1e-2  # of sums of about 96
 
 
+def test_each_reading_goes_through_as_many_bytes_as_it_says():
+    readings = roofline.readings(40, 50)
+    assert {each.nbytes for each in readings.values()} == {40 * 50 * 4}
+    copied, source = readings["copy"].call(), readings["copy"].call.args[0]
+    assert torch.equal(copied, source)
+    assert copied.nbytes + source.nbytes == readings["copy"].nbytes
+    assert copied.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()  # two halves of one matrix
+    matrix, vector = readings["times a vector"].call.args
+    assert torch.allclose(readings["sum"].call(), matrix.sum())
+    with torch.inference_mode():
+        ours, theirs = readings["times a vector"].call(), readings["times a vector, oneDNN"].call()
+    assert torch.allclose(ours, matrix @ vector)
+    assert torch.allclose((theirs.to_dense() if theirs.is_mkldnn else theirs)[0], ours, atol=1e-3)
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_layer_by_onednn_is_computed_by_onednn_and_equals_the_layer(bias):
@@ -30,6 +45,7 @@ def test_the_layer_by_onednn_is_computed_by_onednn_and_equals_the_layer(bias):
     result = roofline.linear_by_onednn(layer, inputs)()
     assert result.is_mkldnn
     assert torch.allclose(result.to_dense(), layer(inputs), atol=1e-5)
+    assert torch.equal(roofline.linear_by_onednn(layer, inputs, convert_inside=True)(), result.to_dense())
     assert count_macs(layer, inputs[:1]) == 600
 
 

@@ -1,7 +1,8 @@
-"""How fast this processor has been seen to compute: large routines whose rates make the roof of a roofline plot.
+"""How fast this processor has been seen to compute and to move bytes: routines that make the roof of a roofline plot.
 
 One routine measures the library that computes it as much as the processor. On x86 PyTorch leaves float32 products to
-MKL and most convolutions to oneDNN, and the two need not use the same instructions. So the roof is the best of several.
+MKL and most convolutions to oneDNN, and the two need not use the same instructions. So either part of the roof is the
+best of several routines.
 """
 
 import functools
@@ -38,6 +39,14 @@ class Yardstick:
     flops: int
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A call that moves `nbytes`, what it reads and what it writes together, and computes next to nothing."""
+
+    call: Callable[[], object]
+    nbytes: int
+
+
 def yardsticks() -> dict[str, Yardstick]:
     """Return three large routines: a product as PyTorch computes it, the same by oneDNN, and a convolution.
 
@@ -57,10 +66,36 @@ def yardsticks() -> dict[str, Yardstick]:
     }
 
 
-def linear_by_onednn(layer: nn.Linear, inputs: torch.Tensor) -> Callable[[], torch.Tensor]:
+def readings(rows: int, columns: int) -> dict[str, Reading]:
+    """Return four ways to go through a float32 matrix once: its sum, a copy, and its product with a vector, twice.
+
+    The copy writes one half of the rows over the other, so that it touches as many bytes as the rest. The product is
+    computed by PyTorch and by oneDNN. The bytes are the matrix's; the vectors, which are short, are not counted.
+    `rows` is even.
+
+    >>> {name: f"{each.nbytes:,}" for name, each in readings(400, 500).items()}
+    {'sum': '800,000', 'copy': '800,000', 'times a vector': '800,000', 'times a vector, oneDNN': '800,000'}
+    """
+    matrix, vector = torch.rand(rows, columns), torch.rand(columns)
+    source, target = torch.rand(rows, columns).chunk(2)
+    layer = nn.Linear(columns, rows, bias=False)
+    layer.weight.data = matrix
+    calls = {
+        "sum": matrix.sum,
+        "copy": functools.partial(target.copy_, source),
+        "times a vector": functools.partial(torch.mv, matrix, vector),
+        "times a vector, oneDNN": linear_by_onednn(layer, vector[None]),
+    }
+    return {name: Reading(call, matrix.nbytes) for name, call in calls.items()}
+
+
+def linear_by_onednn(
+    layer: nn.Linear, inputs: torch.Tensor, *, convert_inside: bool = False
+) -> Callable[[], torch.Tensor]:
     """Return a call that computes `layer(inputs)` by oneDNN; what it reads is handed over to oneDNN beforehand.
 
-    Where PyTorch was built without oneDNN the call is the layer's own.
+    With `convert_inside` only the weights are, and the call converts the inputs and its result, as between other layers
+    of PyTorch. Where PyTorch was built without oneDNN the call is the layer's own.
 
     >>> layer, inputs = nn.Linear(3, 2), torch.ones(4, 3)
     >>> torch.allclose(linear_by_onednn(layer, inputs)().to_dense(), layer(inputs), atol=1e-6)
@@ -68,8 +103,11 @@ def linear_by_onednn(layer: nn.Linear, inputs: torch.Tensor) -> Callable[[], tor
     """
     if not torch.backends.mkldnn.is_available():
         return functools.partial(layer, inputs)
-    weight, bias = layer.weight.detach().to_mkldnn(), layer.bias
-    return functools.partial(F.linear, inputs.to_mkldnn(), weight, None if bias is None else bias.detach().to_mkldnn())
+    weight = layer.weight.detach().to_mkldnn()
+    bias = None if layer.bias is None else layer.bias.detach().to_mkldnn()
+    if convert_inside:
+        return lambda: F.linear(inputs.to_mkldnn(), weight, bias).to_dense()
+    return functools.partial(F.linear, inputs.to_mkldnn(), weight, bias)
 
 
 def rates(*, repeats: int = 15) -> dict[str, float]:
