@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from utils import adapters
-from utils.adapters import LowRankAdapter, RandomSubspace, adapted, merged
+from utils.adapters import DecomposedAdapter, LowRankAdapter, RandomSubspace, adapted, merged
 from utils.nf4_linear import in_nf4
 from utils.transformer import Transformer
 
@@ -33,6 +33,7 @@ TOKENS = torch.arange(12).view(2, 6)
 MAKERS = {
     "low rank": lambda layer: LowRankAdapter(layer, rank=2, scale=1.5),
     "subspace": lambda layer: RandomSubspace(layer, size=3),
+    "decomposed": lambda layer: DecomposedAdapter(layer, rank=2, scale=1.5),
 }
 
 
@@ -144,12 +145,42 @@ def test_a_principal_adapter_starts_as_the_layer_and_takes_its_best_part_of_the_
     assert torch.allclose(merged(moved(model))(TOKENS), model(TOKENS), atol=1e-5)
 
 
+def test_a_decomposed_adapter_is_the_formula_and_its_lengths_count_as_constants_backward():
+    layer = nn.Linear(5, 4)
+    original = layer.weight.detach().clone()
+    model = DecomposedAdapter(layer, rank=2, scale=1.5)
+    assert torch.equal(model.lengths, original.norm(dim=1))
+    moved(model)
+    x = torch.randn(7, 5)
+    turned = original + 1.5 * model.up.detach() @ model.down.detach()
+    unit = turned / turned.norm(dim=1, keepdim=True)
+    weight = (model.lengths.detach()[:, None] * unit).requires_grad_()
+    wanted = x @ weight.T + layer.bias
+    assert torch.allclose(model(x), wanted, atol=1e-5)
+    wanted.square().sum().backward()
+    model(x).square().sum().backward()
+    over = (model.lengths / turned.norm(dim=1)).detach()[:, None] * weight.grad
+    assert torch.allclose(model.up.grad, 1.5 * over @ model.down.detach().T, atol=1e-4)
+    assert torch.allclose(model.lengths.grad, (weight.grad * unit).sum(dim=1), atol=1e-4)
+
+
+def test_another_scale_leaves_the_change_and_shares_the_root_between_the_factors():
+    one = moved(LowRankAdapter(nn.Linear(5, 4), rank=2))
+    up, down, change = one.up.detach().clone(), one.down.detach().clone(), one.change().detach()
+    four = adapters.rescaled(one, 4.0)
+    assert four.scale == 4.0
+    assert torch.allclose(four.change(), change, atol=1e-6)
+    assert torch.allclose(2 * four.up, up)
+    assert torch.allclose(2 * four.down, down)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         (lambda: LowRankAdapter(nn.Linear(5, 4), rank=5), "rank must be from 1 to 4"),
         (lambda: LowRankAdapter(nn.Linear(5, 4), rank=0), "rank must be from 1 to 4"),
         (lambda: LowRankAdapter(nn.Linear(5, 4), rank=2, scale=0.0), "scale must be above 0"),
+        (lambda: adapters.rescaled(LowRankAdapter(nn.Linear(5, 4), rank=2), 0.0), "scale must be above 0"),
         (lambda: adapted(nn.Linear(2, 2), MAKERS["low rank"], choose=lambda _: False), "none of the network's"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Fine-tuning with few trained numbers: low-rank adapters (LoRA), a random subspace as their control, and the bytes.
+"""Fine-tuning with few trained numbers: low-rank adapters (LoRA, DoRA), a random subspace as control, and the bytes.
 
 A layer y = W x of a network that is trained already stays as it is; beside it stands a change of low rank, and
 y = W x + s B (A x). Only B and A are trained. Afterwards W + s B A can be put in W's place: the same function, at the
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from utils.input_validation import require_int, require_positive
@@ -55,6 +56,41 @@ class LowRankAdapter(nn.Module):
     def change(self) -> torch.Tensor:
         """Return s B A, shape (m, n)."""
         return self.scale * self.up @ self.down
+
+
+class DecomposedAdapter(LowRankAdapter):
+    """An adapter beside a layer whose rows' lengths are trained, too: diag(m / l) (W + scale * B A) x (DoRA).
+
+    l are the lengths of the rows of W + scale * B A, and m starts as the lengths of W's rows. So the adapter says where
+    a row points, and m how long it is. As in the paper's section 4.3, l counts as a constant in the backward pass.
+
+    Args:
+        base: m x n; frozen.
+        rank: r, of the change of direction.
+        scale: s, as in `LowRankAdapter`.
+
+    Source: Liu et al., "DoRA", 2024, section 4. The paper writes columns; its program takes rows, one for each output.
+
+    >>> adapted = DecomposedAdapter(nn.Linear(6, 4), rank=2)
+    >>> [(name, tuple(p.shape)) for name, p in adapted.named_parameters() if p.requires_grad]
+    [('down', (2, 6)), ('up', (4, 2)), ('lengths', (4,))]
+    """
+
+    def __init__(self, base: nn.Linear, *, rank: int, scale: float = 1.0):
+        super().__init__(base, rank=rank, scale=scale)
+        self.lengths = nn.Parameter(base.weight.detach().norm(dim=1))
+
+    def whole(self) -> torch.Tensor:
+        """Return the weight that stands in the place of W, shape (m, n)."""
+        turned = self.base.weight + super().change()
+        return (self.lengths / turned.detach().norm(dim=1))[:, None] * turned
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.whole(), self.base.bias)
+
+    def change(self) -> torch.Tensor:
+        """Return the weight in W's place minus W, shape (m, n); its rank may be larger than r."""
+        return self.whole() - self.base.weight
 
 
 class RandomSubspace(nn.Module):
@@ -119,6 +155,20 @@ def principal_adapter(base: nn.Linear, *, rank: int) -> LowRankAdapter:
     started.down.copy_(s[:rank, None].sqrt() * v[:rank])
     started.base.weight -= started.change()
     return started
+
+
+@torch.no_grad()
+def rescaled(adapter: LowRankAdapter, scale: float) -> LowRankAdapter:
+    """Give an adapter another scale and leave its change as it is: the root of the ratio goes into each factor.
+
+    >>> started = rescaled(principal_adapter(nn.Linear(2, 2, bias=False), rank=1), 4.0)
+    >>> started.scale
+    4.0
+    """
+    for factor in (adapter.up, adapter.down):
+        factor *= math.sqrt(adapter.scale / require_positive("scale", scale))
+    adapter.scale = scale
+    return adapter
 
 
 # --- whole networks ---------------------------------------------------------------------------------------------------

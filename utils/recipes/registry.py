@@ -40,7 +40,9 @@ from utils.recipes import (
     experiment_19_one_shot,
     experiment_19_repairs,
     experiment_19_seeds,
+    experiment_19_shares,
     experiment_20_adapters,
+    experiment_20_forms,
     experiment_21_shared_keys,
     fashion,
     four_epochs,
@@ -118,7 +120,9 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_19_distilled,
         experiment_19_seeds,
         experiment_19_repairs,
+        experiment_19_shares,
         experiment_20_adapters,
+        experiment_20_forms,
         experiment_21_shared_keys,
     )
 }

@@ -31,10 +31,12 @@ IN_NOTEBOOK = [
     ),
     # two rows of the crossed table are exchanged
     (
-        'lead("Wanda\'s mask, at once", "Wanda\'s mask, left to right", "50 %")',
-        'lead("Wanda\'s mask, left to right", "Wanda\'s mask, at once", "50 %")',
-        "with either choice the repair at once",
+        '("Wanda\'s mask, at once", "Wanda\'s mask, left to right"),',
+        '("Wanda\'s mask, left to right", "Wanda\'s mask, at once"),',
+        "at 50 % the repair at once loses less",
     ),
+    # the unequal shares are ahead of themselves
+    ('each.split(",")[0], "70 %"))', 'each, "70 %"))', "at 70 % OWL's shares lose more"),
     # the wrong heads are taken out
     (
         "others = [each for each in range(5) if each != head]",

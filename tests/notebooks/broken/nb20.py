@@ -13,6 +13,12 @@ IN_NOTEBOOK = [
         "by_rule = dense.grad @ layer.down.T, layer.up.T @ dense.grad",
         "at the start A has no gradient",
     ),
+    # turned and not given back its length
+    (
+        "by_hand = sums / sums.norm(dim=1, keepdim=True) * rows.norm(dim=1, keepdim=True)",
+        "by_hand = sums",
+        "DoRA starts",
+    ),
     # a product of sides in place of their sum
     ("3 * (320 + 96))", "3 * (320 * 96))", "rank 2 in all matrices of the blocks"),
     # everything is trained in place of the 14 matrices
@@ -26,6 +32,26 @@ IN_NOTEBOOK = [
         "way: experiment.trained(way, rates[way], SEED)",
         'way: experiment.trained(way, rates["full"], SEED)',
         "full fine-tuning, LoRA and QLoRA, trained here once more",
+    ),
+    # a start is compared with itself
+    (
+        'principal = five[["PiSSA", "PiSSA, scale 4"]].min(axis=1)',
+        'principal = five[["LoRA", "PiSSA"]].min(axis=1)',
+        "it is the start: with each of five seeds",
+    ),
+    # another way's numbers
+    ('of_dora = interval(five["DoRA"]', 'of_dora = interval(five["QLoRA"]', "the interval of DoRA minus LoRA"),
+    # a quarter of the rate
+    (
+        ".loc[[1.2e-3, 2.5e-3, 5e-3]].to_numpy()",
+        ".loc[[6e-4, 1.2e-3, 2.5e-3]].to_numpy()",
+        "PiSSA with scale 4 at half of the rate",
+    ),
+    # what was forgotten by seed, the wrong way round
+    (
+        'name: (of.loc["LoRA", lora] - of.loc["full", full]).dropna()',
+        'name: (of.loc["full", full] - of.loc["LoRA", lora]).dropna()',
+        "at two pairs of rates LoRA has learned",
     ),
     # full fine-tuning minus LoRA
     (
@@ -74,6 +100,13 @@ IN_LIBRARY = [
         "return self.scale * self.up @ self.down",
         "return self.up @ self.down",
         "by hand, in a loop, with matrices, merged and by utils",
+    ),
+    # the length that the adapter has made stays in
+    (
+        "utils.adapters",
+        "return (self.lengths / turned.detach().norm(dim=1))[:, None] * turned",
+        "return self.lengths[:, None] * turned",
+        "DoRA starts as the layer",
     ),
     # both factors start at zero: nothing could ever be learned
     (
