@@ -30,3 +30,13 @@ def test_a_round_shows_what_is_kept_and_the_networks_own(accepted, written):
     figure = drawings.round_of_speculation("ab", "here", accepted, "x")
     below = [t.get_text() for t in figure.axes[0].texts if len(t.get_text()) == 1 and t.get_position()[1] > 5]
     assert "".join(below) == "ab" + written
+
+
+def test_each_seed_is_a_point_and_the_mean_a_bar():
+    figure = drawings.points_by_seed({"a": [1, 3], "b": [5, 7]}, label="refused (%)", reference=("half", 50))
+    (axis,) = figure.axes
+    *points, _ = axis.lines
+    assert [list(line.get_ydata()) for line in points] == [[1, 3], [5, 7]]
+    assert [line.get_segments()[0][:, 1].tolist() for line in axis.collections] == [[2, 2], [6, 6]]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["a", "b"]
+    assert [each.get_text() for each in axis.get_legend().get_texts()] == ["half"]

@@ -1,4 +1,4 @@
-"""Drawings of faster generation: slots as a Gantt chart, pages and their tables, a round of speculative decoding."""
+"""Drawings of faster generation: slots, pages and their tables, a round of speculative decoding, points by seed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from utils.drawings import REMOVED, arrow, box, canvas
-from utils.figures import COLOURS, new
+from utils.figures import COLOURS, MARKERS, new
 
 
 def slots_as_gantt(schedules: Mapping[str, Sequence[tuple[int, int, int]]], slots: int) -> Figure:
@@ -90,4 +90,30 @@ def round_of_speculation(text: str, drafted: str, accepted: int, own: str) -> Fi
     for row, name in ((1.4, "drafted"), (6.0, "written")):
         axis.text(7.6, row, name, ha="right", va="center")
     axis.text(8.0 + len(shown) + 1.4, 6.0, "green: accepted\norange: its own", ha="left", va="center", fontsize=7)
+    return figure
+
+
+def points_by_seed(
+    found: Mapping[str, Sequence[float]], *, label: str, reference: tuple[str, float] | None = None
+) -> Figure:
+    """Draw what each seed gave as a point, a column for each name with its mean as a bar across.
+
+    Args:
+        found: by name, a value for each seed; they stand side by side in their order.
+        label: of the y axis, with the unit.
+        reference: name and height of a dashed line.
+    """
+    figure, axes = new()
+    axis = axes[0, 0]
+    for column, values in enumerate(found.values()):
+        colour, marker = COLOURS[column % len(COLOURS)], MARKERS[column % len(MARKERS)]
+        places = [column + 0.08 * (seed - (len(values) - 1) / 2) for seed in range(len(values))]
+        axis.plot(places, values, linestyle="", color=colour, marker=marker)
+        axis.hlines(sum(values) / len(values), column - 0.3, column + 0.3, color=colour, linewidth=1)
+    if reference is not None:
+        axis.axhline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
+        axis.legend()
+    axis.set_xticks(range(len(found)), list(found))
+    axis.set(ylabel=label, xlim=(-0.5, len(found) - 0.5))
+    axis.grid(visible=False, axis="x")
     return figure

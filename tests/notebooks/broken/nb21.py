@@ -44,7 +44,19 @@ IN_NOTEBOOK = [
         "five keys and values, and attention written out",
     ),
     # both servers batch continuously
-    ('under_load(load, scheduler == "continuous")', "under_load(load, True)", "of the same arrivals, at 0.6"),
+    (
+        'under_load(Counted(scheduler == "continuous"), load, seed)',
+        "under_load(Counted(True), load, seed)",
+        "of the same arrivals, at 0.6",
+    ),
+    # each scheduler has arrivals of its own
+    (
+        'under_load(Counted(scheduler == "continuous"), load, seed)',
+        'under_load(Counted(scheduler == "continuous"), load, seed + len(scheduler))',
+        "of the same arrivals, at 0.6",
+    ),
+    # what is counted gives every free slot away at once
+    ("if self.continuous or not self.active else 0", "if True else 0", "counted without a network"),
     # the overload is none
     ('LOADS = {"0.6": 0.6, "1.5": 1.5}', 'LOADS = {"0.6": 0.6, "1.5": 0.7}', "of the same arrivals, at 0.6"),
     # only the first requests are looked at, which found the queue empty
@@ -149,7 +161,7 @@ IN_LIBRARY = [
         "utils.streaming_server",
         'headers = {"Retry-After": str(error.retry_after)}',
         "headers = {}",
-        "every request is answered with its whole text",
+        "under every load each request is answered",
     ),
     # what a text had written is forgotten when its pages are taken back
     (
