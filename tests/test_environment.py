@@ -133,6 +133,14 @@ def test_environment_tells_this_machine(monkeypatch):
     assert all(isinstance(value, str) and value for value in stamp.values())
 
 
+def test_the_last_cache_is_the_largest_that_is_listed(tmp_path):
+    assert environment_module.last_level_cache(tmp_path) is None
+    for number, size in enumerate(("32K\n", "32K\n", "512K\n", "32768K\n")):
+        (tmp_path / f"index{number}").mkdir()
+        (tmp_path / f"index{number}" / "size").write_text(size)
+    assert environment_module.last_level_cache(tmp_path) == 32 * 2**20
+
+
 def test_a_missing_library_is_said_to_be_missing(monkeypatch):
     def missing(package):
         raise importlib.metadata.PackageNotFoundError(package)

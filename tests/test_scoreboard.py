@@ -213,6 +213,26 @@ def test_the_best_row_is_the_least_of_those_allowed():
     assert scoreboard.best(fast, scoreboard.slowness())["speedup"] == 3.0
 
 
+def test_the_smallest_file_is_chosen_by_its_cards_and_not_by_the_test_digits():
+    cards = {"technique": "deep compression", "accuracy": 0.5}
+    rows = [row(variant=name, bytes=n, **cards) for n, name in enumerate(("1-kB", "2-kB", "3-kB", "3-kB-long"))]
+    assert [round(100 * scoreboard.validation_error(each), 2) for each in rows] == [1.56, 1.05, 0.88, 0.72]
+    others = [row(bytes=0, accuracy=1.0), row(variant="9-kB", bytes=0, **cards), {**rows[3], "control_of": "3-kB"}]
+    assert scoreboard.smallest_file([*others, *rows])["variant"] == "3-kB"
+    assert scoreboard.smallest_file(rows, max_error=0.011)["variant"] == "2-kB"
+    with pytest.raises(ValueError, match="allow more"):
+        scoreboard.smallest_file(others)
+
+
+def test_the_best_of_many_has_a_wider_interval():
+    alone, many = (scoreboard.error_bounds(row(), among=among) for among in (1, 40))
+    assert many == pytest.approx(tuple(1 - end for end in interval(0.99, confidence=1 - 0.05 / 40)[::-1]))
+    assert many[0] < alone[0] < alone[1] < many[1]
+    assert scoreboard.error_at_most(row(), among=40) == many[1]
+    with pytest.raises(ValueError, match="among"):
+        scoreboard.error_bounds(row(), among=0)
+
+
 def test_a_null_result_is_a_claim_that_says_why():
     null = {"kind": "claim", "notebook": "01_x", "statement": "s", "null_result": "why"}
     assert scoreboard.null_results([null, {**null, "null_result": ""}, row()]) == [null]

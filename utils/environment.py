@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,6 +156,15 @@ def processor() -> tuple[str, frozenset[str]]:
 
     info = cpuinfo.get_cpu_info()
     return info.get("brand_raw") or platform.machine(), frozenset(info.get("flags", ()))
+
+
+def last_level_cache(caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:
+    """Return the bytes of the largest cache that the first core reaches, as Linux lists it; elsewhere None.
+
+    A virtual machine may list what is not there, or share it with others.
+    """
+    kilobytes = [int(path.read_text().strip().removesuffix("K")) for path in caches.glob("index*/size")]
+    return 1024 * max(kilobytes) if kilobytes else None
 
 
 INSTRUCTION_SETS = (

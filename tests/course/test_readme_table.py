@@ -3,9 +3,10 @@
 import pytest
 
 from utils.course import frontier_picture
-from utils.course.readme_table import BEGIN, END, NETWORK_NAMES, SELECTED, put_table, render_table
+from utils.course.readme_table import BEGIN, END, NETWORK_NAMES, SELECTED, find_record, put_table, render_table
 from utils.files import ROOT
 from utils.reference_runs import newest_first, reference_runs
+from utils.scoreboard import data_set_of, smallest_file
 
 
 def runs():
@@ -54,6 +55,12 @@ def test_rows_of_other_data_sets_are_left_out():
     about, rows = runs()[0]
     others = [{**each, "data_set": "fashion_mnist", "accuracy": 0.5} for each in rows if each["kind"] == "record"]
     assert render_table([(about, [*others, *rows])]) == render_table([(about, rows)])
+
+
+def test_the_compressed_row_is_the_one_that_notebook_23_recommends():
+    records = [row for row in runs()[0][1] if row["kind"] == "record" and data_set_of(row) == "mnist"]
+    (selected,) = [each for each in SELECTED if each.notebook == "15"]
+    assert find_record(selected, records) == smallest_file(records)
 
 
 def test_a_selected_row_that_was_renamed_is_named():

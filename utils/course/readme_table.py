@@ -1,10 +1,11 @@
 """README's table of results: selected rows of the reference runs, the machines side by side."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
 
 from utils.claims import MAIN_DATA_SET
-from utils.scoreboard import by_data_set, dense_of, error_of
+from utils.scoreboard import by_data_set, dense_of, error_of, smallest_file
 
 BEGIN, END = "<!-- table: written by `make reference`, not by hand -->", "<!-- table: end -->"
 """The comments in README.md between which the table stands."""
@@ -16,7 +17,8 @@ Row = Mapping[str, object]
 class Selected:
     """A row of README's table: which record, and what was done, in a few words.
 
-    `named` is what README's picture calls it; nothing for a dense network, which has its own name.
+    `named` is what README's picture calls it; nothing for a dense network, which has its own name. `choose` takes one
+    of several records whose variant begins so; without it the first is taken.
     """
 
     notebook: str
@@ -25,6 +27,7 @@ class Selected:
     variant: str
     done: str
     named: str = ""
+    choose: Callable[[Sequence[Row]], Row] = field(default=itemgetter(0), repr=False)
 
 
 SELECTED = tuple(
@@ -47,7 +50,15 @@ SELECTED = tuple(
             "channels removed, 3-12-64, exported",
             "channels removed",
         ),
-        ("15", "deep compression", "LeNet5", "3-kB", "narrowed, pruned, few levels, coded", "pruned, shared, coded"),
+        (
+            "15",
+            "deep compression",
+            "LeNet5",
+            "",
+            "narrowed, pruned, few levels, coded",
+            "pruned, shared, coded",
+            smallest_file,
+        ),
         ("01", "dense", "LeNet300100", "", "dense, float32"),
         ("06", "svd", "LeNet300100", "rank 21, long", "first layer cut to rank 21, trained on", "low rank"),
         ("09", "post-training quantization", "LeNet300100", "ONNX Runtime int8", "int8 after training", "int8"),
@@ -113,11 +124,14 @@ def render_table(runs: Sequence[Run]) -> str:
 
 def find_record(selected: Selected, records: Sequence[Row]) -> Row | None:
     """Return the record of some that a row of the table shows, if it is there."""
-    for row in records:
-        same = (row["technique"], row["model"]) == (selected.technique, selected.model)
-        if same and row["notebook"].startswith(selected.notebook) and row["variant"].startswith(selected.variant):
-            return row
-    return None
+    found = [
+        row
+        for row in records
+        if (row["technique"], row["model"]) == (selected.technique, selected.model)
+        and row["notebook"].startswith(selected.notebook)
+        and row["variant"].startswith(selected.variant)
+    ]
+    return selected.choose(found) if found else None
 
 
 def _selected_row(selected: Selected, records: Sequence[Row]) -> Row | None:

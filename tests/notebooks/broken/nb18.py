@@ -64,6 +64,14 @@ IN_NOTEBOOK = [
         'bytes_on_disk(files["int4"]) // large.shape[1]',
         "the file with 4 bits is six times smaller, and the float32 control",
     ),
+    # too few copies to be cold
+    (
+        "copies = max(2, -(-in_all // bytes_on_disk(files[name])))",
+        "copies = 2",
+        "the copies of each form take four times",
+    ),
+    # as if a thousand stretches had been judged
+    (".mean().sem(axis=1)", ".mean().sem(axis=1) / 7", "what comes out better than float"),
 ]
 
 IN_LIBRARY = [

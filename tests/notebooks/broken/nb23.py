@@ -15,6 +15,26 @@ IN_NOTEBOOK = [
         'key=error_of)["accuracy"], row["accuracy"], 10**6)',
         "of the rows off",
     ),
+    # the test digits choose here, too
+    (
+        "(sized, size, by_validation),",
+        "(sized, size, within),",
+        "the smallest file with at most 1 % errors on validation",
+    ),
+    # a pick on a par is told apart by its sign alone
+    (
+        'told_apart(pick["accuracy"], second["accuracy"])',
+        'pick["accuracy"] > second["accuracy"]',
+        "no pick is told apart from its next best by fewer errors",
+    ),
+    # the two change places
+    (
+        'gap("2-kB", "2-kB-plain")',
+        'gap("2-kB-plain", "2-kB")',
+        "paired, digit by digit, the control of the file of 2 kB errs more",
+    ),
+    # as many digits as characters in a book
+    ("1.96 * stats.sem(by_digit)", "0.01 * stats.sem(by_digit)", "paired, digit by digit, it is told apart"),
     # the control is not shuffled
     ("spread(rng.permutation(hits))", "spread(hits)", "between stretches of text the errors vary"),
 ]
@@ -33,6 +53,15 @@ IN_LIBRARY = [
         ' or bool(row.get("control_of"))',
         "",
         "with the controls allowed, one of them would be on the frontier",
+    ),
+    # the limit of the one is set for a crowd
+    ("utils.scoreboard", "0.05 / require_int(", "0.05**9 / require_int(", "even as the best of all its candidates"),
+    # the cards' test errors in place of their validation errors
+    (
+        "utils.scoreboard",
+        'card["validation_accuracy"] for',
+        'card["test_accuracy"] for',
+        "the smallest file with at most 1 % errors on validation",
     ),
     ("utils.scoreboard", 'method="wilson"', 'method="exact"', "our formula gives SciPy's interval"),
     ("utils.scoreboard", "z * math.sqrt(variance)", "0.5 * z * math.sqrt(variance)", "two of them chosen beforehand"),
