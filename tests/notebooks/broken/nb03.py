@@ -61,6 +61,12 @@ IN_NOTEBOOK = [
         "found = uniform",
         "under one budget by the clock the widths from the list make fewer errors",
     ),
+    # the readers keep their weights
+    ("layer.weight.copy_(solution[:-1].T", "layer.weight.add_(0 * solution[:-1].T", "least squares in the readers"),
+    # the repaired networks are not trained
+    ("[*starts.values(), *mended.values()]", "[*starts.values()]", "after the same training the repaired networks"),
+    # the uniform shape in the budget in place of the next one
+    ('over_next["digits", b]) for b', 'over_uniform["digits", b]) for b', "on digits the next one, which takes longer"),
 ]
 
 IN_LIBRARY = [

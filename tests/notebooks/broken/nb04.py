@@ -109,6 +109,14 @@ IN_NOTEBOOK = [
     # no correction for the number of comparisons
     ("level / (len(p_values) - place)", "level", "of tables of eight equal pairs"),
     ("axis=-1, ddof=1", "axis=-1, ddof=0", "with five repetitions, |t| > 2 is a false alarm"),
+    # columns in place of rows
+    (
+        "weights[n].detach().norm(dim=1)",
+        "weights[n].detach().norm(dim=0)",
+        "as it was trained, the largest norm of a row",
+    ),
+    # after retraining in place of before it
+    ('("before", at_90_errors["before"]),', '("before", high_errors),', "as a ratio of errors the lead of magnitude"),
 ]
 
 IN_LIBRARY = [
