@@ -60,7 +60,8 @@ IN_NOTEBOOK = [
     ('behind("rank 21", "dense", 2)', 'behind("dense", "dense", 2)', "with each of three seeds"),
     # the narrow network in place of the cut by data
     ('behind("plain rank 21", "rank 21", n)', 'behind("plain rank 21", "narrow", n)', "with each seed the directions"),
-    # the cut by data in place of the plain one
+    # the cut by data in place of the plain one, after two epochs and after eight
+    ('behind("narrow", "plain rank 21", 2)', 'behind("narrow", "rank 21", 2)', "after 2 epochs the plain cut has"),
     ('behind("narrow", "plain rank 21", 8)', 'behind("narrow", "rank 21", 8)', "after 8 epochs the plain cut"),
     # the lead of the dense network in place of the low rank's
     ('behind("narrow", "rank 21", epochs)', 'behind("narrow", "dense", epochs)', "with each seed rank 21 errs less"),

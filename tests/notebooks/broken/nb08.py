@@ -44,6 +44,8 @@ IN_NOTEBOOK = [
         "return (codes @ self.weight.T).int() + self.bias",
         "with weights of 7 bits the layer with the int8 product",
     ),
+    # sums of pairs that may be as large as they like
+    ("pairs.clamp(-(2**15), 2**15 - 1)", "pairs", "simulated, pairs added up in 16 bits"),
 ]
 
 IN_LIBRARY = [
