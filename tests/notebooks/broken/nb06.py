@@ -1,6 +1,12 @@
 """Breaking notebook 06: see `tests.notebooks.broken`."""
 
 IN_NOTEBOOK = [
+    # what was fitted is thrown away
+    (
+        "network.fc2.weight.data = best.float()\n    missing = reading @ centre - best @ arr",
+        "missing = reading @ centre - reading @ arr",
+        "at rank 21 the fit brings the plain cut",
+    ),
     ("rounds=30", "rounds=1", "loop, eigenvectors, PyTorch"),
     # a control that is not shuffled
     ("weight.flatten()[order]", "weight.flatten()", "pure chance ends within 3 %"),
