@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -463,6 +464,7 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
                 progress_bar={"desc": f"  {path.stem}", "leave": False} if wants_bar else False,
                 cwd=str(path.parent),
                 kernel_name="python3",
+                engine_name=_engine_that_saves_once(),
                 execution_timeout=CELL_TIMEOUT,
                 config=_encrypted(),
             )
@@ -477,6 +479,27 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
         content = {"fingerprint": fingerprint, **outcome.measured()}
         replace_file(_stamp(output, path.stem), json.dumps(content).encode())
     return outcome
+
+
+def _engine_that_saves_once() -> str:
+    """Register, and name, papermill's own engine, but for writing the notebook only at its beginning and its end.
+
+    As it comes it writes the whole file twice for each cell, of text too, while the kernel waits: a sixth of a run. At
+    the end it is written after a failure and after a kernel's death as well.
+    """
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class SavesOnce(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+            path, nb_man.output_path = nb_man.output_path, None
+            try:
+                super().execute_managed_notebook(nb_man, kernel_name, **options)
+            finally:
+                nb_man.output_path = path  # the caller saves once more
+
+    papermill_engines.register(SavesOnce.__name__, SavesOnce)
+    return SavesOnce.__name__
 
 
 def _escaped(path: str) -> str:
