@@ -68,7 +68,7 @@ IN_NOTEBOOK = [
     (
         "copies = max(2, -(-in_all // bytes_on_disk(files[name])))",
         "copies = 2",
-        "the copies of each form take four times",
+        "the copies of each form take twice the largest",
     ),
     # as if a thousand stretches had been judged
     (".mean().sem(axis=1)", ".mean().sem(axis=1) / 7", "what comes out better than float"),
