@@ -16,6 +16,9 @@ from utils.files import ROOT, replace_file
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 
+COMPRESSED = CHECKPOINTS / "compressed"
+"""Where notebook 15's files lie, those of `utils.entropy_coding`, each with a card."""
+
 Tensors = TypeVar("Tensors")
 
 

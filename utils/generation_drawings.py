@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from utils.drawings import REMOVED, arrow, box, canvas
-from utils.figures import COLOURS, MARKERS, new
+from utils.figures import COLOURS, new
 
 
 def slots_as_gantt(schedules: Mapping[str, Sequence[tuple[int, int, int]]], slots: int) -> Figure:
@@ -106,10 +106,10 @@ def points_by_seed(
     figure, axes = new()
     axis = axes[0, 0]
     for column, values in enumerate(found.values()):
-        colour, marker = COLOURS[column % len(COLOURS)], MARKERS[column % len(MARKERS)]
         places = [column + 0.08 * (seed - (len(values) - 1) / 2) for seed in range(len(values))]
-        axis.plot(places, values, linestyle="", color=colour, marker=marker)
-        axis.hlines(sum(values) / len(values), column - 0.3, column + 0.3, color=colour, linewidth=1)
+        (points,) = axis.plot(places, values, linestyle="")
+        mean = sum(values) / len(values)
+        axis.hlines(mean, column - 0.3, column + 0.3, color=points.get_color(), linewidth=1)
     if reference is not None:
         axis.axhline(reference[1], color="0.3", linestyle="--", marker="", label=reference[0])
         axis.legend()

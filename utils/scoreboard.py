@@ -13,16 +13,13 @@ import pandas as pd
 from IPython.display import HTML, display
 from scipy import stats
 
-from utils.checkpoint_files import CHECKPOINTS, checkpoint_card
+from utils.checkpoint_files import COMPRESSED, checkpoint_card
 from utils.claims import DATA_SETS, MAIN_DATA_SET
 from utils.environment import progress_wanted
 from utils.input_validation import require_fraction, require_int, require_number
 
 TEST_DIGITS = 10_000
 """Images of the test split of MNIST, and of Fashion-MNIST: every accuracy of the course is measured on so many."""
-
-COMPRESSED = CHECKPOINTS / "compressed"
-"""Where notebook 15's files lie, each with a card."""
 
 TEXT_SPREAD = 7.0
 """How many characters of Tiny Shakespeare tell as much about an error as one independent character would.
@@ -200,7 +197,7 @@ def validation_error(row: Row) -> float:
     if row["technique"] != "deep compression":
         return 1.0
     name = f"{row['model']}-{row['variant']}"
-    found = [path.stem for path in COMPRESSED.glob("*-seed*.json") if path.stem.rpartition("-seed")[0] == name]
+    found = [path.stem for path in COMPRESSED.glob(f"{name}-seed*.json")]
     cards = [checkpoint_card(each, folder=COMPRESSED) for each in found]
     return 1 - statistics.fmean(card["validation_accuracy"] for card in cards) if cards else 1.0
 

@@ -481,6 +481,7 @@ def _execute_into(output: Path, path: Path, parameters: Mapping[str, object], fi
     return outcome
 
 
+@functools.cache
 def _engine_that_saves_once() -> str:
     """Register, and name, papermill's own engine, but for writing the notebook only at its beginning and its end.
 

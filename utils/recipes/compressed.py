@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from utils.accounting import count_nonzero
-from utils.checkpoint_files import CHECKPOINTS, read_checkpoint, write_checkpoint
+from utils.checkpoint_files import COMPRESSED as FOLDER
+from utils.checkpoint_files import read_checkpoint, write_checkpoint
 from utils.datasets import Examples, load
 from utils.entropy_coding import decode_network, encode_network
 from utils.environment import library_versions, pick_device, seed_everything
@@ -25,9 +26,6 @@ from utils.training import Loss, Recipe, ShiftedAnswers, cross_entropy, evaluate
 from utils.weight_sharing import read_shared, share_levels
 
 NOTEBOOK = "15"
-
-FOLDER = CHECKPOINTS / "compressed"
-"""Where they lie: files of `utils.entropy_coding`, each with a card."""
 
 SUFFIX = ".nnz"
 
