@@ -47,10 +47,10 @@ IN_NOTEBOOK = [
         "a student and its twin that we trained here",
     ),
     ("(factor * follow).backward()", "follow.backward()", "from temperature 64 to 128"),
-    # the epoch is drawn, not chosen
+    # the other half is read at the first epoch, not at the one that was chosen
     (
-        "epoch = int(chose.argmin())",
-        "epoch = int(halves[0][0]) % len(chose)",
+        "(other[epoch] - chose[epoch])",
+        "(other[0] - chose[epoch])",
         "an epoch chosen on half of the test split",
     ),
 ]
