@@ -142,7 +142,7 @@ def test_each_request_gets_its_own_answer_once():
 
 
 def _percentiles_of_an_overload(a_call, arrivals):
-    """Return the 99th percentile of the seconds that single calls and batches take to answer, after the other checks."""
+    """Return the 99th percentile of the seconds that single calls and batches take, after the other checks."""
     found, calls = {}, {}
     for max_batch in (1, 16):
         batcher = Batcher(slow(a_call), max_batch=max_batch)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -104,6 +105,34 @@ assert len(read_results()) == 2 and "OMP_NUM_THREADS" not in os.environ"""
     assert "04_reader unchanged" in capsys.readouterr().out
     with pytest.raises(ValueError, match="processes"):
         _run(tmp_path / "build", processes=0)
+
+
+@pytest.mark.slow
+def test_what_has_not_begun_in_time_is_left_out_and_named_but_for_what_reads_results(folder, tmp_path, capsys):
+    _write(folder, "01_good", GOOD)
+    _write(folder, "02_good", GOOD.replace("01_good", "02_good"))
+    _write(folder, "03_reader", 'from utils.claims import begin, read_results\nbegin("03_reader")\nread_results()')
+    late = time.time() - 1
+    assert [each.notebook for each in _run(tmp_path / "both", processes=2, until=late)] == ["03_reader"]
+    assert "Not begun, their time was up (tomorrow others come first): 01_good, 02_good" in capsys.readouterr().out
+    assert _run(tmp_path / "alone", until=late) == []
+    assert "[2/3] 02_good not begun: its time was up" in capsys.readouterr().out
+    assert len(_run(tmp_path / "both", processes=2, until=time.time() + 600)) == 3
+
+
+def test_every_notebook_comes_first_on_some_day():
+    names = [f"{number:02}" for number in range(22)]
+    firsts = [notebook_runner.todays_order(names, day)[0] for day in range(1000, 1022)]
+    assert sorted(firsts) == names
+    half = [set(notebook_runner.todays_order(names, day)[:11]) for day in range(1000, 1003)]
+    assert set.union(*half) == set(names), "who gets through half of them a day has run all in three"
+    assert notebook_runner.todays_order([], 5) == []
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_a_limit_is_some_minutes(folder, minutes, capsys):
+    assert main(["run", f"--within={minutes}"]) == 2
+    assert f"--within must be more than 0 minutes, got {minutes}" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -390,6 +419,11 @@ claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["sp
     said = capsys.readouterr().err
     assert "missed twice: 01_slow: it is fast" in said
     assert "Missed twice: 1 of 1 promises about this machine (too many)." in said
+
+    waiting = source.replace('begin("01_slow")', 'begin("01_slow"); import time; time.sleep(3)')
+    _write(folder, "01_slow", waiting)
+    assert main([*arguments, "--enforce-machine-claims", "--within", "0.05"]) == 0
+    assert "missed once, no time was left to try again: 01_slow: it is fast" in capsys.readouterr().err
 
     kept = source + '\nfor i in range(19):\n    claim_about_this_machine(f"{i}", lambda: {"a": 1}, lambda m: True)'
     _write(folder, "01_slow", kept)

@@ -7,9 +7,12 @@ A notebook is executed again only if something it depends on has changed: its ce
 import ast
 import concurrent.futures
 import contextlib
+import datetime
 import functools
 import hashlib
+import itertools
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -95,6 +98,7 @@ def run(
     fail_fast: bool = False,
     force: bool = False,
     processes: int = 1,
+    until: float = math.inf,
 ) -> list[Outcome]:
     """Execute notebooks into `output/notebooks`, their claims and records into `output/results`.
 
@@ -108,6 +112,8 @@ def run(
         force: execute also what has not changed.
         processes: notebooks that run side by side, each with one thread: sooner done, but its times are not to be
             trusted. Those that read what others measured come after them.
+        until: by `time.time()`; a notebook that has not begun by then is left out, and named. Side by side, the
+            notebooks then begin in `todays_order`, and those that read what others measured are always executed.
 
     Returns:
         An outcome for each notebook that was reached; those with a `failure` did not succeed.
@@ -117,12 +123,32 @@ def run(
     """
     with writing_to(output):
         if require_int("processes", processes, minimum=1) == 1:
-            return _run(notebooks, parameters, output, fail_fast, force)
-        return _run_side_by_side(notebooks, parameters, output, fail_fast, force, processes)
+            return _run(notebooks, parameters, output, fail_fast, force, until)
+        return _run_side_by_side(notebooks, parameters, output, fail_fast, force, processes, until)
+
+
+def todays_order(notebooks: Sequence[Path], day: int) -> list[Path]:
+    """Return the notebooks from another one on each day, so that a limit on time cuts off others than the day before.
+
+    Args:
+        notebooks: any number.
+        day: such as `datetime.date.toordinal` gives.
+
+    >>> [path.stem for path in todays_order([Path("a"), Path("b"), Path("c"), Path("d")], day=3)]
+    ['d', 'a', 'b', 'c']
+    """
+    step = next(step for step in itertools.count(max(1, len(notebooks) // 3)) if math.gcd(step, len(notebooks)) == 1)
+    first = day * step % max(1, len(notebooks))
+    return [*notebooks[first:], *notebooks[:first]]
 
 
 def _run(
-    notebooks: Sequence[Path], parameters: Mapping[str, object], output: Path, fail_fast: bool, force: bool
+    notebooks: Sequence[Path],
+    parameters: Mapping[str, object],
+    output: Path,
+    fail_fast: bool,
+    force: bool,
+    until: float = math.inf,
 ) -> list[Outcome]:
     outcomes, expected = [], reference_seconds()
     for index, path in enumerate(notebooks, start=1):
@@ -130,6 +156,9 @@ def _run(
         done, fingerprint = _before(path, parameters, output, force)
         if done:
             print(f"{title} {_said_before(done)}")
+        elif time.time() > until:
+            print(f"{title} not begun: its time was up")
+            continue
         else:
             left = time_left([path.stem for path in notebooks[index - 1 :]], expected)
             print(f"{title}{left} ", end="", flush=True)
@@ -166,6 +195,7 @@ def _run_side_by_side(
     fail_fast: bool,
     force: bool,
     processes: int,
+    until: float,
 ) -> list[Outcome]:
     readers, outcomes, waiting = [], {}, {}
     for path in notebooks:
@@ -178,25 +208,35 @@ def _run_side_by_side(
         else:
             waiting[path] = fingerprint
     expected = reference_seconds()
-    longest_first = sorted(waiting, key=lambda path: -expected.get(path.stem, 0.0))  # so that all end together
+    if until < math.inf:
+        order = todays_order(list(waiting), datetime.datetime.now(datetime.UTC).toordinal())
+    else:
+        order = sorted(waiting, key=lambda path: -expected.get(path.stem, 0.0))  # so that all end together
     with concurrent.futures.ProcessPoolExecutor(
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_compute_with_one_thread
     ) as pool:
-        running = [pool.submit(_execute_into, output, path, parameters, waiting[path]) for path in longest_first]
+        running = [pool.submit(_execute_before, until, output, path, parameters, waiting[path]) for path in order]
         for number, future in enumerate(concurrent.futures.as_completed(running), start=1):
-            if future.cancelled():
+            if future.cancelled() or future.result() is None:
                 continue
             done = outcomes[future.result().notebook] = future.result()
             ended = "FAILED" if done.failure else "done"
             print(f"[{number}/{len(running)}] {done.notebook} {ended} in {done.seconds:.0f} s", flush=True)
             if done.failure and fail_fast:
                 pool.shutdown(wait=False, cancel_futures=True)
+    if late := [path.stem for path in order if path.stem not in outcomes]:
+        print("Not begun, their time was up (tomorrow others come first):", ", ".join(sorted(late)))
     failed = [done for done in outcomes.values() if done.failure]
     print("".join(f"{done.failure}\n" for done in failed), end="", file=sys.stderr)
     _write_summary(output, outcomes.values())
     if not (failed and fail_fast):
         outcomes |= {done.notebook: done for done in _run(readers, parameters, output, fail_fast, force)}
     return [outcomes[path.stem] for path in notebooks if path.stem in outcomes]
+
+
+def _execute_before(until: float, *what: Any) -> Outcome | None:
+    """Execute a notebook as `_execute_into` does, unless it is too late to begin."""
+    return _execute_into(*what) if time.time() <= until else None
 
 
 def _compute_with_one_thread() -> None:

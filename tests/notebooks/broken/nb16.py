@@ -48,11 +48,7 @@ IN_NOTEBOOK = [
     ),
     ("(factor * follow).backward()", "follow.backward()", "from temperature 64 to 128"),
     # the other half is read at the first epoch, not at the one that was chosen
-    (
-        "(other[epoch] - chose[epoch])",
-        "(other[0] - chose[epoch])",
-        "an epoch chosen on half of the test split",
-    ),
+    ("(other[epoch] - chose[epoch])", "(other[0] - chose[epoch])", "an epoch chosen on half of the test split"),
 ]
 
 IN_LIBRARY = [
