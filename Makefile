@@ -8,6 +8,8 @@ PIPLOG := $(VENV)/pip.log
 ONLY ?=
 FLAGS ?=
 OTHER_SEED ?= 1
+# minutes after which no further notebook begins with the other seed; each day others come first
+WITHIN ?= 15
 # processes that test side by side, with one thread each; a GB or two of memory each
 PROCESSES ?= 2
 SETTINGS := $(VENV)/share/jupyter/lab/settings
@@ -31,8 +33,8 @@ test: $(READY) $(VENV)/class-ready ## set up, then the tests: style, site, units
 	$(RUN) -m pytest -n $(PROCESSES) --dist loadfile $(NBVAL) notebooks/*.ipynb || \
 	    { test -s build/test/again.txt && echo "Again, alone: it is this that counts." && \
 	      $(RUN) -m pytest $(NBVAL) $$(cat build/test/again.txt); }
-	$(RUN) -m utils run --processes $(PROCESSES) --enforce-machine-claims --parameter SEED=$(OTHER_SEED) \
-	    --output build/seed-$(OTHER_SEED)
+	$(RUN) -m utils run --processes $(PROCESSES) --within $(WITHIN) --enforce-machine-claims \
+	    --parameter SEED=$(OTHER_SEED) --output build/seed-$(OTHER_SEED)
 
 check: $(READY) ## the quick tests: style, form, units, in about two minutes
 	$(RUN) -m ruff check .
