@@ -1,7 +1,9 @@
 """Fixtures that every test file shares."""
 
 import contextlib
+import datetime
 import os
+from collections import defaultdict
 
 import pytest
 import torch
@@ -24,6 +26,11 @@ settings.load_profile("workbook")
 torch.set_num_threads(1)
 
 
+TODAY = datetime.datetime.now(datetime.UTC).toordinal()
+ALL_VARIABLE = "WORKBOOK_ALL_TESTS"
+"""Set to 1, it runs the tests marked `in_turn` whatever the day."""
+
+
 APART = ("test_claims_can_fail.py", "browser")
 """Where each test is long by itself and shares little with the next: they need not stay together."""
 
@@ -31,6 +38,7 @@ APART = ("test_claims_can_fail.py", "browser")
 @pytest.hookimpl(trylast=True)  # behind what leaves the slow tests out
 def pytest_collection_modifyitems(items):
     """Begin with the notebooks that are broken, minutes each, then the other modules with slow tests, each whole."""
+    _leave_out_what_is_not_due(items)
     items.sort(key=lambda item: "test_claims_can_fail" not in item.nodeid)  # stable: the others keep their order
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     apart = {path for path in slow if path.name in APART or path.parent.name in APART}
@@ -42,6 +50,21 @@ def pytest_collection_modifyitems(items):
 
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     items[:] = dealt(items, [unit(item) for item in items], processes)
+
+
+def _leave_out_what_is_not_due(items):
+    """Skip the tests marked `in_turn(days)` but for each day's own: of `days` neighbours one."""
+    if os.environ.get(ALL_VARIABLE) == "1":
+        return
+    in_turn = defaultdict(list)
+    for item in items:
+        if mark := item.get_closest_marker("in_turn"):
+            in_turn[mark.args[0]].append(item)
+    for days, marked in in_turn.items():
+        skip = pytest.mark.skip(reason=f"it is due every {days} days; {ALL_VARIABLE}=1 runs all")
+        for number, item in enumerate(marked):
+            if number % days != TODAY % days:
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

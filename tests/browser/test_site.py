@@ -226,7 +226,7 @@ ONE, SEVEN = [(140, 40), (140, 240)], [(70, 50), (210, 50), (120, 240)]
 
 
 def _answered(page, before=0):
-    page.wait_for_function(f"document.querySelector('#answers tbody').dataset.answered > {before}", timeout=60_000)
+    page.wait_for_function(f"document.querySelector('#answers tbody').dataset.answered > {before}", timeout=120_000)
     return page.locator("#answers tbody tr").evaluate_all(
         "rows => rows.map(({dataset, cells}) =>"
         " ({logits: JSON.parse(dataset.logits), cells: [...cells].map(cell => cell.innerText)}))"
@@ -345,7 +345,7 @@ def _write(page, **choices):
             field.select_option(str(value)) if name == "file" else field.fill(str(value))
     before = int(page.locator("#written").get_attribute("data-texts") or 0)
     page.locator("#choices button[type='submit']").press("Enter")
-    page.wait_for_function(f"document.querySelector('#written').dataset.texts > {before}", timeout=60_000)
+    page.wait_for_function(f"document.querySelector('#written').dataset.texts > {before}", timeout=120_000)
     assert re.search(r"^[\d,]+ characters, [\d,]+ a second", page.locator("#status").inner_text())
     return page.locator("#written").evaluate("each => each.textContent")
 

@@ -24,6 +24,7 @@ def test_a_shipped_checkpoint_was_trained_by_its_recipe(name):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_checkpoint_is_as_good_as_its_card_says(mnist, name):
     card, model = checkpoint_card(name), load_checkpoint(name)

@@ -31,6 +31,7 @@ def test_only_the_seed_differs():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("way", controls.WAYS)
 def test_a_row_trained_again_is_the_stored_one(way):
     _, rows = read_experiment(controls.NAME)

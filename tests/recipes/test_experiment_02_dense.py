@@ -13,6 +13,7 @@ def test_it_has_a_row_for_each_seed_of_the_other_ways():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_trained_again_is_the_stored_one():
     _, rows = read_experiment(dense.NAME)
     assert dense.train_on(rows[0]["seed"]) == pytest.approx(rows[0]["error"], abs=0.5), "another processor rounds so"

@@ -32,6 +32,7 @@ def test_only_the_seed_differs():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("data_set", fashion.DATA_SETS)
 def test_a_row_trained_again_is_the_stored_one(data_set):
     _, rows = read_experiment(fashion.NAME)

@@ -47,6 +47,7 @@ def test_a_cut_network_has_its_widths_and_the_filters_of_the_dense_one(data_set)
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("data_set", fashion.DATA_SETS)
 def test_a_row_trained_again_is_the_stored_one(data_set):
     _, rows = read_experiment(fashion.NAME)

@@ -34,6 +34,7 @@ def test_the_control_sees_the_same_images_and_a_dense_network_of_its_own(monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("way", starts.WAYS)  # the control's dense networks take minutes
 def test_a_row_trained_again_is_the_stored_one(way):
     _, rows = read_experiment(starts.NAME)

@@ -60,6 +60,7 @@ def test_only_the_inputs_of_later_layers_differ_from_wanda():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_measured_again_is_the_stored_one():
     _, rows = read_experiment(retraining.NAME)
     assert retraining.retrained(**condition(rows[0])) == pytest.approx(rows[0]["error"], abs=0.5)

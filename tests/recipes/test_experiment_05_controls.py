@@ -47,6 +47,7 @@ def test_the_starting_points_are_not_one_network(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("experiment", sorted(set(controls.CONTROLS_OF_05) - {"patient"}))  # that takes minutes
 def test_a_row_trained_again_is_the_stored_one(experiment):
     _, rows = read_experiment(controls.NAME)

@@ -36,6 +36,7 @@ def test_the_rate_is_held_or_not(monkeypatch, rate, held):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_trained_again_is_the_stored_one():
     _, rows = read_experiment(twins.NAME)
     assert twins.trained_on(**condition(rows[0])) == pytest.approx(rows[0]["error"], abs=0.5)

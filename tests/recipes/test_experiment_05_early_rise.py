@@ -27,6 +27,7 @@ def test_a_rise_over_8_percent_costs_about_4_percent_of_a_dense_training():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_trained_again_is_the_stored_one():
     _, rows = read_experiment(early.NAME)
     assert early.early_rise(**condition(rows[0])) == pytest.approx(rows[0]["error"], abs=1.0)

@@ -39,6 +39,7 @@ def test_a_pattern_has_its_sparsity_in_every_layer(pattern, sparsity):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("experiment", sorted(schedules.EXPERIMENTS_OF_05))
 def test_a_row_trained_again_is_the_stored_one(experiment):
     _, rows = read_experiment(schedules.NAME)

@@ -44,6 +44,7 @@ def test_untrained_it_classifies_far_more_digits_than_the_heaviest():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_trained_again_is_the_stored_one():
     _, rows = read_experiment(chosen.NAME)
     row = next(row for row in rows if row["epochs"] == 2)

@@ -40,6 +40,7 @@ def test_only_the_seed_and_the_epochs_differ():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("shape", ["rank 21", "narrow"])
 def test_a_row_trained_again_is_the_stored_one(shape):
     _, rows = read_experiment(alike.NAME)

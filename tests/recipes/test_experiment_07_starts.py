@@ -42,6 +42,7 @@ def test_pairs_that_are_drawn_anew_keep_nothing_of_the_dense_network():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("way", starts.WAYS)
 def test_a_row_trained_again_is_the_stored_one(way):
     _, rows = read_experiment(starts.NAME)

@@ -26,6 +26,7 @@ def test_weights_keep_their_bits_and_activations_get_the_given_ones(tmp_path, me
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_is_what_the_shipped_network_gives():
     _, rows = read_experiment(calibration.NAME)
     for row in (rows[0], next(row for row in rows if row["bits"] == 4)):

@@ -46,6 +46,7 @@ def test_a_row_without_training_is_what_the_shipped_network_gives(data_set):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_a_row_trained_again_is_the_stored_one():
     _, rows = read_experiment(widths.NAME)
     row = next(row for row in rows if (row["scheme"], row["way"]) == ("2 bits", widths.THROUGH))

@@ -25,6 +25,7 @@ def test_a_shipped_checkpoint_was_trained_by_its_recipe(name):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", fashion.RECIPES)
 def test_a_shipped_checkpoint_is_as_good_as_its_card_says(name):
     card, model = checkpoint_card(name, folder=fashion.FOLDER), fashion.load_fashion_checkpoint(name)

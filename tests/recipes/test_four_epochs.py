@@ -33,6 +33,7 @@ def test_training_again_gives_the_same_file(name, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("data_set", four_epochs.DATA_SETS.values())
 def test_each_is_as_good_as_its_card_says(data_set):
     network, test = four_epochs.load_four_epochs(data_set), datasets.load(data_set).test

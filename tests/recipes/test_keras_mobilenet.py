@@ -27,6 +27,7 @@ def test_the_shipped_mobilenet_fits_and_was_trained_by_its_recipe():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 def test_the_shipped_mobilenet_is_as_good_as_its_card_says():
     graph, (_, validation, test) = as_graph(load_mobilenet()), mnist_arrays()
     assert abs(accuracy(graph, *validation) - CARD["validation_accuracy"]) <= 3 / 5000

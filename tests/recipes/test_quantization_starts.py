@@ -24,6 +24,7 @@ def test_no_two_of_them_are_one_network():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("data_set", SEEDS)
 def test_a_shipped_checkpoint_is_as_good_as_its_card_says(data_set):
     card = checkpoint_card(f"LiteNetCNN-{data_set}-seed0", folder=FOLDER)

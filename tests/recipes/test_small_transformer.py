@@ -91,6 +91,7 @@ SHIPPED = [name for name in RECIPES if (LANGUAGE / f"{name}.safetensors").exists
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_is_of_its_recipe_and_as_good_as_its_card_says(name):
     card, recipe = checkpoint_card(name, folder=LANGUAGE), RECIPES[name]
