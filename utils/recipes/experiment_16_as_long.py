@@ -2,8 +2,9 @@
 
 In `16_search` the hand-made design is trained once for each seed over as many images as go through a whole search. Here
 the design that evolution and then validation chose with that seed gets the same training, once, with the same seed, and
-is judged on the same unseen images. `python -m utils experiments 16_as_long` writes `data/experiments/16_as_long.jsonl`:
-two rows for each training, one for each split, with the error in per cent. Interrupted, the same command goes on.
+is judged on the same unseen images. `python -m utils experiments 16_as_long` writes
+`data/experiments/16_as_long.jsonl`: two rows for each training, one for each split, with the error in per cent.
+Interrupted, the same command goes on from there.
 
 The test was written down before the first of these rows was there: one pair, five seeds, a paired t-test with two
 sides, at 5 %.
@@ -11,7 +12,7 @@ sides, at 5 %.
 
 from collections.abc import Iterator
 
-from utils.experiment_files import EXPERIMENTS, complete, digest_of
+from utils.experiment_files import EXPERIMENTS, complete, digest_of, read_experiment
 from utils.recipes import experiment_16_search as search
 from utils.tiny_networks import Design
 
@@ -40,6 +41,15 @@ def conditions() -> Iterator[dict]:
     """Yield what is trained, in order."""
     for seed in search.SEEDS:
         yield from search.long_rows(WAY, seed, chosen("evolution", seed), passes=search.WHOLE_BUDGET)
+
+
+def errors() -> list[float]:
+    """Return the stored errors on the unseen images in per cent, one for each seed.
+
+    >>> len(errors())
+    5
+    """
+    return [row["error"] for row in read_experiment(NAME)[1] if row["split"] == "unseen"]
 
 
 def digest() -> str:
