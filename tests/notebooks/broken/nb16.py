@@ -3,6 +3,8 @@
 IN_NOTEBOOK = [
     # each search is seen by its first design, which both share
     ("best[way][:, -1] for way", "best[way][:, 0] for way", "by the error after a short training evolution"),
+    # the evolved designs with their four passes, beside 56
+    ("np.array(as_long.errors()),", "evolved,", "trained for 56 passes each"),
     # the twin beside itself
     (
         '"share 0.7 - twin": (students(share=0.7), twin)',
@@ -65,6 +67,13 @@ IN_LIBRARY = [
         "generator.sample(found[-population:], tournament)",
         "generator.sample(found, tournament)",
         "our loop and utils",
+    ),
+    # judged on the split that chose the designs
+    (
+        "utils.recipes.experiment_16_as_long",
+        'row["split"] == "unseen"',
+        'row["split"] == "validation"',
+        "trained for 56 passes each",
     ),
     # copies in place of views
     (
