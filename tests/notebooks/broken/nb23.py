@@ -35,6 +35,10 @@ IN_NOTEBOOK = [
     ),
     # as many digits as characters in a book
     ("1.96 * stats.sem(by_digit)", "0.01 * stats.sem(by_digit)", "paired, digit by digit, it is told apart"),
+    # the rule is tried on the test digits
+    ('r["model"], "validation") for', 'r["model"], "test") for', "with the validation digits drawn anew"),
+    # as many digits as characters in a book
+    ("half = 1.96 * stats.sem(more)", "half = 0.1 * stats.sem(more)", "paired on the validation digits as well"),
     # the control is not shuffled
     ("spread(rng.permutation(hits))", "spread(hits)", "between stretches of text the errors vary"),
 ]
