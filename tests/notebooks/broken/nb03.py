@@ -8,7 +8,11 @@ IN_NOTEBOOK = [
     # the control is what it is compared with
     ("same = leads(SAME)", 'same = leads("scratch")', "channels of a network that saw only the same images"),
     # the statistics are those of before
-    ("update_bn(tuning.images.split(500), same_weights)", "same_weights.eval()", "new statistics alone bring"),
+    (
+        "torch.optim.swa_utils.update_bn(tuning.images.split(500), same_weights)",
+        "same_weights.eval()",
+        "new statistics alone bring",
+    ),
     # the constant forgotten, and the factor with it
     (
         "return constant + factor * milliseconds(stored, widths)",
@@ -63,6 +67,24 @@ IN_NOTEBOOK = [
     ),
     # the readers keep their weights
     ("layer.weight.copy_(solution[:-1].T", "layer.weight.add_(0 * solution[:-1].T", "least squares in the readers"),
+    # a tenth of the images
+    (
+        "fit(seen[FOUR], images, thousands",
+        "fit(seen[FOUR], images.take(100), thousands",
+        "both networks err as often as the recipe's with the same images",
+    ),
+    # trained for four passes, in place of repaired first
+    (
+        "ahead(OLD, FOUR), ahead(BOTH, ANY)",
+        "ahead(OLD, FOUR), ahead(FOUR, ANY)",
+        "the repair makes fewer errors than four",
+    ),
+    # the short training in place of the long one
+    (
+        '"repair over any passes": ahead(OLD, ANY)',
+        '"repair over any passes": ahead(OLD, FOUR)',
+        "with some thousands one is ahead",
+    ),
     # the repaired networks are not trained
     ("[*starts.values(), *mended.values()]", "[*starts.values()]", "after the same training the repaired networks"),
     # the uniform shape in the budget in place of the next one
