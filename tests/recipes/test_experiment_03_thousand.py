@@ -49,6 +49,7 @@ def test_every_setting_that_was_chosen_was_tried():
 
 
 @pytest.mark.slow
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("way", ["repair towards zero", "repair towards the old weights", "labels, four passes"])
 def test_a_row_made_again_is_the_stored_one(way):
     _, rows = read_experiment(thousands.NAME)
