@@ -22,6 +22,12 @@ PLOTS = {
     "size_against_error": lambda: figures.size_against_error(
         {"a": ([1, 10], [2, 3])}, labels=("kB", "%"), reference=("dense", 800, 2)
     ),
+    "size_against_error_of_others": lambda: figures.size_against_error(
+        {"a": ([1, 10], [2, 3])},
+        labels=("kB", "%"),
+        reference=("dense", 800, 2),
+        others={str(year): ([year / 100], [2]) for year in range(2016, 2022)},
+    ),
     "tradeoff": lambda: figures.tradeoff(
         {"a": ([1, 10], [20, 3]), "b": ([5], [4])}, labels=("kB", "%"), line=("frontier", [1, 5, 10], [20, 4, 3])
     ),
@@ -73,7 +79,9 @@ def test_no_plot_is_too_large_or_clipped(name):
         assert box.y1 <= height + 1
 
 
-@pytest.mark.parametrize("name", ["curves", "size_against_error", "tradeoff", "roofline"])
+@pytest.mark.parametrize(
+    "name", ["curves", "size_against_error", "size_against_error_of_others", "tradeoff", "roofline"]
+)
 def test_lines_are_told_apart_by_marker_and_not_colour_alone(name):
     lines = [line for line in PLOTS[name]().axes[0].lines if line.get_linestyle() != "--"]
     named = [line for line in lines if line.get_marker() not in ("", "None")]
@@ -90,6 +98,14 @@ def test_axes_are_labelled(name):
 def test_the_reference_is_drawn_where_it_is():
     dashed = [line for line in PLOTS["curves"]().axes[0].lines if line.get_linestyle() == "--"]
     assert list(dashed[0].get_ydata()) == [2, 2]
+
+
+def test_points_of_others_are_hollow_and_have_no_colour_of_ours():
+    lines = PLOTS["size_against_error_of_others"]().axes[0].lines[2:]
+    ours, *theirs = lines
+    assert ours.get_color() == ours.get_markerfacecolor() == figures.COLOURS[0]
+    assert len(theirs) == 6
+    assert {(line.get_color(), line.get_markerfacecolor()) for line in theirs} == {("0.45", "white")}
 
 
 def test_the_roof_has_its_ridge_where_both_limits_meet():

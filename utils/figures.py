@@ -5,6 +5,7 @@ A figure is shown by `show`, with a one-sentence takeaway that is also its alter
 
 import io
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
@@ -185,7 +186,11 @@ def histograms(values: Mapping[str, np.ndarray], *, label: str, bins: int = 80) 
 
 
 def size_against_error(
-    points: Mapping[str, tuple[Series, Series]], *, labels: tuple[str, str], reference: tuple[str, float, float]
+    points: Mapping[str, tuple[Series, Series]],
+    *,
+    labels: tuple[str, str],
+    reference: tuple[str, float, float],
+    others: Mapping[str, tuple[Series, Series]] = MappingProxyType({}),
 ) -> Figure:
     """Draw size against error, a line of points for each method, with the dense network as dashed lines.
 
@@ -193,6 +198,7 @@ def size_against_error(
         points: x (such as kB) and y (such as error in %) values for each method.
         labels: of the axes, with units; x is logarithmic.
         reference: name, x and y of the dense network.
+        others: points to compare with, such as published ones; grey and hollow, so that none has a colour of `points`.
     """
     figure, axes = new()
     axis = axes[0, 0]
@@ -201,6 +207,8 @@ def size_against_error(
     axis.axvline(x, color="0.3", linestyle="--", marker="")
     for index, (method, (xs, ys)) in enumerate(points.items()):
         axis.plot(xs, ys, label=method, color=_colour(index), marker=_marker(index))
+    for index, (method, (xs, ys)) in enumerate(others.items(), start=len(points)):
+        axis.plot(xs, ys, label=method, color="0.45", marker=_marker(index), markerfacecolor="white")
     axis.set(xlabel=labels[0], ylabel=labels[1], xscale="log")
     _plain_ticks(axis.xaxis)
     figure.legend(loc="outside lower center", ncols=2)
