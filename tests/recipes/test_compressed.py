@@ -1,7 +1,7 @@
 """The compressed networks of notebook 15: how they are made and shipped."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -16,6 +16,7 @@ from utils.recipes.compressed import (
     FOLDER,
     FRONTIER,
     GOALS,
+    NARROW_DENSE,
     RECIPES,
     SIZES,
     SMALL_CONTROL,
@@ -66,6 +67,16 @@ def test_goal_controls_and_frontier_belong_together(model):
         assert (control.teacher, control.pruning.shift, control.tuning.shift) == ("", 0, 0)
     sizes = [len(load_compressed(seeds_of(name)[0])) for name in FRONTIER[model] if not name.endswith("-long")]
     assert sizes == sorted(sizes)
+
+
+def test_the_narrow_dense_network_differs_from_the_goal_in_widths_and_levels_only():
+    goal, dense = SIZES[GOALS["LeNet300100"]], SIZES[NARROW_DENSE]
+    assert dense.kept == 1
+    same = {"kept": goal.kept, "arguments": goal.arguments, "levels": goal.levels, "seeds": goal.seeds}
+    assert replace(dense, **same) == goal
+    largest = max(len(load_compressed(name)) for name in seeds_of(GOALS["LeNet300100"]))
+    for name in seeds_of(NARROW_DENSE):
+        assert 0.95 * largest < len(load_compressed(name)) < 1.05 * largest
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -37,7 +37,7 @@ class CompressionRecipe:
     Args:
         source: name of the dense checkpoint.
         arguments: of the constructor of the narrow network; empty to keep the source's widths.
-        kept: the fraction of the weights that is left by pruning.
+        kept: the fraction of the weights that is left by pruning; 1 prunes nothing.
         levels: of a weight on each side of zero; 1 is ternary.
         pruning: how it is trained while it is pruned; the sparsity rises during the first 70 % of the steps.
         tuning: how it is trained on with rounded weights.
@@ -81,6 +81,7 @@ def _without_teacher(recipe: CompressionRecipe, *, shift: int) -> CompressionRec
     return replace(recipe, teacher="", pruning=pruning, tuning=tuning, seeds=(0, 1))
 
 
+LENET300100_DENSE = replace(LENET300100, arguments={"hidden": (36, 20)}, kept=1.0, levels=2, seeds=(0, 1))
 LENET5_2_KB = replace(LENET5, arguments={"channels": (6, 20), "hidden": 32}, kept=0.20, seeds=(0, 1, 2))
 
 SIZES = {
@@ -97,6 +98,7 @@ SIZES = {
     "LeNet300100-7-kB": LENET300100,
     "LeNet300100-7-kB-labels": _without_teacher(LENET300100, shift=1),
     "LeNet300100-7-kB-plain": _without_teacher(LENET300100, shift=0),
+    "LeNet300100-7-kB-dense": LENET300100_DENSE,
 }
 """The recipes by name without the seed. Everything in them was chosen on validation, with seed 0."""
 
@@ -108,6 +110,9 @@ CONTROLS = {model: {"labels": f"{name}-labels", "plain": f"{name}-plain"} for mo
 
 SMALL_CONTROL = "LeNet5-2-kB-plain"
 """The file of 2 kB without a teacher and without shifts, beside the published points around that size."""
+
+NARROW_DENSE = "LeNet300100-7-kB-dense"
+"""So narrow that a file of the goal's size holds every weight: the same levels, teacher, shifts and epochs."""
 
 FRONTIER = {
     "LeNet300100": ("LeNet300100-3-kB", "LeNet300100-7-kB"),
