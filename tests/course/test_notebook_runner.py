@@ -12,7 +12,7 @@ import pytest
 from utils import reference_runs
 from utils.__main__ import main
 from utils.course import notebook_runner, run_report
-from utils.environment import processor
+from utils.environment import environment
 from utils.files import ROOT
 
 GOOD = """from utils.claims import begin, claim, record
@@ -408,7 +408,7 @@ def test_a_promise_of_the_reference_run_is_enforced_after_a_second_try(folder, t
 begin("01_slow")
 claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["speedup"] > 2);"""
     _write(folder, "01_slow", source)
-    machine = {"processor": processor()[0]}
+    machine = {key: environment()[key] for key in ("processor", "instruction_sets")}
     about = {"kind": "run", "class": "toy", "date": "2026-01-01", "machine": machine, "notebooks": {}}
     promise = {"kind": "claim", "notebook": "01_slow", "statement": "it is fast", "holds": True, "machine": True}
     monkeypatch.setattr(reference_runs, "reference_runs", lambda: {"toy": (about, [promise | {"measured": {"a": 1}}])})
@@ -432,8 +432,9 @@ claim_about_this_machine("it is fast", lambda: {"speedup": 1.0}, lambda m: m["sp
     assert main([*arguments, "--enforce-machine-claims"]) == 0, "one promise of twenty may be missed"
     assert "Missed twice: 1 of 20 promises about this machine (one in twenty may be missed)." in capsys.readouterr().err
 
-    machine["processor"] = "another"
-    assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised from one processor to another"
-    machine["processor"] = processor()[0]
+    for key, known in list(machine.items()):
+        machine[key] = "another"
+        assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised from one processor to another"
+        machine[key] = known
     monkeypatch.setattr(reference_runs, "machine_class", lambda: "unknown")
     assert main([*arguments, "--enforce-machine-claims"]) == 0, "nothing is promised for a class without a run"
