@@ -91,6 +91,16 @@ IN_NOTEBOOK = [
     ),
     # the gradient of the original weight
     ("by_hand = 2 * y @ rounded", "by_hand = 2 * y @ query.weight.detach()", "gradients go through the codes"),
+    # both are what full fine-tuning made
+    (
+        '"LoRA": merged(trained["LoRA"])}',
+        '"LoRA": trained["full"]}',
+        "over three of the 140 leading directions are new",
+    ),
+    # as many others are the new ones
+    ("with_halved(whole_change, control=True)", "with_halved(whole_change)", "halving the new directions takes away"),
+    # the whole change in place of nine tenths
+    ('along["full"].loc[0.9]', 'along["full"].loc[1.25]', "nine tenths of the full change"),
 ]
 
 IN_LIBRARY = [
