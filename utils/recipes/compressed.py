@@ -112,7 +112,7 @@ SMALL_CONTROL = "LeNet5-2-kB-plain"
 """The file of 2 kB without a teacher and without shifts, beside the published points around that size."""
 
 NARROW_DENSE = "LeNet300100-7-kB-dense"
-"""So narrow that a file of the goal's size holds every weight: the same levels, teacher, shifts and epochs."""
+"""So narrow that a file of the goal's size holds every weight: the same teacher, shifts and epochs, fewer levels."""
 
 FRONTIER = {
     "LeNet300100": ("LeNet300100-3-kB", "LeNet300100-7-kB"),

@@ -77,7 +77,7 @@ IN_NOTEBOOK = [
     (
         "ahead(OLD, FOUR), ahead(BOTH, ANY)",
         "ahead(OLD, FOUR), ahead(FOUR, ANY)",
-        "the repair makes fewer errors than four",
+        "repaired towards the old weights it makes fewer",
     ),
     # the short training in place of the long one
     (
