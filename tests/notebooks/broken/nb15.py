@@ -14,7 +14,7 @@ IN_NOTEBOOK = [
     # a control that exchanges nothing
     ("size=(times * len(kept), 2)", "size=(0, 2)", "the number of weights of each unit, or of each pixel"),
     # the rival is a goal network too
-    ("read_all(shipped.NARROW_DENSE)", 'goals["LeNet300100"]', "the narrow dense network makes over half a point more"),
+    ("read_all(shipped.NARROW_DENSE)", 'goals["LeNet300100"]', "in as many bytes, give or take 5 %, the narrow dense"),
     # "half of the bytes" is the goal network itself
     ("""["LeNet300100-3-kB"][columns]""", """["LeNet300100-7-kB"][columns]""", "pruned to under half its bytes"),
     # half of the errors of the dense networks

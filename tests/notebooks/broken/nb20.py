@@ -95,7 +95,7 @@ IN_NOTEBOOK = [
     (
         '"LoRA": merged(trained["LoRA"])}',
         '"LoRA": trained["full"]}',
-        "over three of the 140 leading directions are new",
+        "after LoRA over three of the 140 leading directions",
     ),
     # as many others are the new ones
     ("with_halved(whole_change, control=True)", "with_halved(whole_change)", "halving the new directions takes away"),
