@@ -435,7 +435,8 @@ def _inputs_digest() -> bytes:
     return digest.digest()
 
 
-def imported_modules(source: str) -> set[str]:
+@functools.cache
+def imported_modules(source: str) -> frozenset[str]:
     """Return the modules of `utils` that a source imports by name.
 
     >>> sorted(imported_modules("from utils.datasets import load\\nimport torch"))
@@ -450,13 +451,13 @@ def imported_modules(source: str) -> set[str]:
         else:
             continue
         found |= {name for name in candidates if name.startswith("utils.") and _module_path(name)}
-    return found
+    return frozenset(found)
 
 
 def _modules_behind(cells: Sequence[str]) -> set[str]:
     """Return the modules of `utils` that code cells need, directly or through others."""
     found: set[str] = set()
-    waiting = set().union(*(imported_modules(_as_python(cell)) for cell in cells))
+    waiting: set[str] = set().union(*(imported_modules(_as_python(cell)) for cell in cells))
     while waiting:
         module = waiting.pop()
         found.add(module)
