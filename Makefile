@@ -9,7 +9,7 @@ ONLY ?=
 FLAGS ?=
 OTHER_SEED ?= 1
 # minutes after which no further notebook begins with the other seed; each day others come first
-WITHIN ?= 15
+WITHIN ?= 12
 # processes that test side by side, with one thread each; a GB or two of memory each
 PROCESSES ?= 2
 SETTINGS := $(VENV)/share/jupyter/lab/settings
