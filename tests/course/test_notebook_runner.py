@@ -118,6 +118,12 @@ def test_what_has_not_begun_in_time_is_left_out_and_named_but_for_what_reads_res
     assert _run(tmp_path / "alone", until=late) == []
     assert "[2/3] 02_good not begun: its time was up" in capsys.readouterr().out
     assert len(_run(tmp_path / "both", processes=2, until=time.time() + 600)) == 3
+    _write(folder, "00_broken", "1 / 0")
+    for number in range(4, 10):
+        _write(folder, f"0{number}_good", GOOD.replace("01_good", f"0{number}_good"))
+    capsys.readouterr()
+    assert len(_run(tmp_path / "failing", processes=2, fail_fast=True)) < 10
+    assert "time was up" not in capsys.readouterr().out, "it is not why the others were left out"
 
 
 def test_every_notebook_comes_first_on_some_day():

@@ -207,24 +207,26 @@ def _run_side_by_side(
             outcomes[path.stem] = done
         else:
             waiting[path] = fingerprint
-    expected = reference_seconds()
     if until < math.inf:
         order = todays_order(list(waiting), datetime.datetime.now(datetime.UTC).toordinal())
     else:
+        expected = reference_seconds()
         order = sorted(waiting, key=lambda path: -expected.get(path.stem, 0.0))  # so that all end together
     with concurrent.futures.ProcessPoolExecutor(
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_compute_with_one_thread
     ) as pool:
         running = [pool.submit(_execute_before, until, output, path, parameters, waiting[path]) for path in order]
         for number, future in enumerate(concurrent.futures.as_completed(running), start=1):
-            if future.cancelled() or future.result() is None:
+            if future.cancelled() or (done := future.result()) is None:
                 continue
-            done = outcomes[future.result().notebook] = future.result()
-            ended = "FAILED" if done.failure else "done"
-            print(f"[{number}/{len(running)}] {done.notebook} {ended} in {done.seconds:.0f} s", flush=True)
+            outcomes[done.notebook] = done
+            how = "FAILED" if done.failure else "done"
+            print(f"[{number}/{len(running)}] {done.notebook} {how} in {done.seconds:.0f} s", flush=True)
             if done.failure and fail_fast:
                 pool.shutdown(wait=False, cancel_futures=True)
-    if late := [path.stem for path in order if path.stem not in outcomes]:
+                break  # those that were cancelled would never be told of as completed
+    ended = zip(order, running, strict=True)
+    if late := [path.stem for path, each in ended if not each.cancelled() and each.result() is None]:
         print("Not begun, their time was up (tomorrow others come first):", ", ".join(sorted(late)))
     failed = [done for done in outcomes.values() if done.failure]
     print("".join(f"{done.failure}\n" for done in failed), end="", file=sys.stderr)
