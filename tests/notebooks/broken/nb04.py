@@ -1,6 +1,12 @@
 """Breaking notebook 04: see `tests.notebooks.broken`."""
 
 IN_NOTEBOOK = [
+    # both at the high rate
+    (
+        'careful = high_errors["random"], low_errors["magnitude"]',
+        'careful = high_errors["random"], high_errors["magnitude"]',
+        "the rate can weigh as much as the criterion",
+    ),
     ("sorted((scores[i, j]", "sorted((-scores[i, j]", "the loop finds our three masks"),
     # the gradients of the images cancel before the magnitude is taken
     (
