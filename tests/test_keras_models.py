@@ -238,6 +238,15 @@ def test_the_operations_are_those_of_the_file_without_what_the_runtime_adds(cont
     assert "DELEGATE" not in operations
 
 
+def test_other_kernels_give_the_same_answers(contents):
+    batch, content = images(5), contents[Form.FLOAT]
+    library, own = LiteModel(content), LiteModel(content, xnnpack=False)
+    np.testing.assert_allclose(own(batch), library(batch), atol=1e-5)
+    assert own.operations == library.operations
+    names = [[each["op_name"] for each in model._interpreter._get_ops_details()] for model in (library, own)]
+    assert ["DELEGATE" in each for each in names] == [True, False]
+
+
 @settings(max_examples=25)
 @given(count=st.integers(1, 40), seed=st.integers(0, 99))
 def test_a_batch_is_answered_as_its_images_one_by_one(contents, count, seed):

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -266,18 +266,25 @@ class LiteModel:
     one batch size and kept while it stays the same. The format has no checksum: a file whose structure is damaged is
     refused, one whose weights were changed is not.
 
+    Args:
+        source: the content of a file, or its path.
+        xnnpack: whether XNNPACK computes, the library of kernels that LiteRT takes by default, or LiteRT's own kernels.
+
     Raises:
         ModelFileError: the file is missing, empty, truncated or no LiteRT model.
     """
 
-    def __init__(self, source: bytes | str | Path):
+    def __init__(self, source: bytes | str | Path, *, xnnpack: bool = True):
+        kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         name = "the content" if isinstance(source, bytes) else Path(source).name
         try:
             self.content = source if isinstance(source, bytes) else Path(source).read_bytes()
             if self.content[4:8] != b"TFL3":
                 raise ValueError("it does not begin as a LiteRT model does")
             with standard_error_held_back():
-                self._interpreter = Interpreter(model_content=self.content, num_threads=1)
+                self._interpreter = Interpreter(
+                    model_content=self.content, num_threads=1, experimental_op_resolver_type=kernels
+                )
                 self._interpreter.allocate_tensors()
         except OSError as error:
             raise ModelFileError(f"{name} cannot be read ({error.strerror}); write it first, from to_litert") from None

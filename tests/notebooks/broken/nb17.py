@@ -44,7 +44,9 @@ IN_NOTEBOOK = [
         "on validation the transformer is over 0.02 nats ahead",
     ),
     # counting is judged by the character before
-    ("p.log(), part[best_n - 1 :]", "p.log(), part[best_n - 2 : -1]", "the temperature of the best counting is"),
+    ("p.log(), part[best_n - 1 :]", "p.log(), part[best_n - 2 : -1]", "on the last tenth the transformer's likeliest"),
+    # whatever is likeliest counts as right
+    ("(likeliest == came)", "(likeliest == likeliest)", "on the last tenth the transformer's likeliest character"),
     # chosen where the network had learned
     (
         "stretch = text.validation[20_000:32_801]",
