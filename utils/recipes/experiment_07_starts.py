@@ -82,6 +82,10 @@ def _images(seed: int) -> torch.Tensor:
     return _splits().train.images[chosen[:CALIBRATION]].flatten(1)
 
 
+images = _images
+"""The images that a seed calibrates on; `experiment_07_ranks` takes the same."""
+
+
 @functools.cache
 def own_ranks(way: str) -> dict[str, int]:
     """Return the ranks at which a way errs least on validation, untrained, at no more cost than RANKS.
@@ -107,6 +111,10 @@ def _cut(network: nn.Module, way: str, images: torch.Tensor, ranks: dict[str, in
         layer = getattr(network, name)
         setattr(network, name, pca.split_output(layer, pca.four_ways(layer, outputs)[way].keep(ranks[name])))
     return network
+
+
+cut = _cut
+"""LeNet300100 cut by a way at given ranks, from given images; `experiment_07_ranks` cuts with it."""
 
 
 def _anew(network: nn.Module, seed: int) -> nn.Module:

@@ -3,13 +3,15 @@
 The cut network is trained on with shifted images and a teacher. Here the dense network has the same training, and so
 has a narrow network with as many parameters as the cut one. All three start from the weights of the dense checkpoint,
 so that what remains between them is the shape. A fairer rival, of neurons that data chose as they chose the directions
-of the cut, is made here, too; `experiment_06_chosen_neurons` trains it, for fewer epochs.
+of the cut, is made here, too, and a second layer that is fitted to what arrives; `experiment_06_chosen_neurons` trains
+both, for fewer epochs.
 """
 
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import torch
 from torch import nn
 
 from utils.datasets import load
@@ -39,13 +41,30 @@ def needs(name: str) -> tuple[str, ...]:
     return low_rank.needs(TWIN)
 
 
-def chosen_neurons(dense: nn.Module, count: int) -> nn.Module:
-    """Return LeNet300100 with so many neurons in its first layer, chosen by data; the second is fitted to them."""
+def chosen_neurons(dense: nn.Module, count: int, *, fitted: bool = True) -> nn.Module:
+    """Return LeNet300100 with so many neurons in its first layer, chosen by data; the second may be fitted to them."""
     images = load().train.images[: low_rank.CALIBRATION_IMAGES].flatten(1)
-    kept, fitted = fewer_inputs(dense.fc2, dense.fc1(images).relu().detach(), count)
+    kept, second = fewer_inputs(dense.fc2, dense.fc1(images).relu().detach(), count)
     narrow = copy.deepcopy(dense)
-    narrow.fc1, narrow.fc2 = narrow_linear(dense.fc1, outputs=kept), fitted
+    narrow.fc1 = narrow_linear(dense.fc1, outputs=kept)
+    narrow.fc2 = second if fitted else narrow_linear(dense.fc2, inputs=kept)
     return narrow
+
+
+@torch.no_grad()
+def fit_second_layer(cut: nn.Module, dense: nn.Module) -> nn.Module:
+    """Fit `fc2` of a LeNet300100 whose `fc1` was cut, by least squares, to what the dense network's `fc2` gives.
+
+    Both see the images that the directions of a cut come from. What arrives need not have the full rank: directions
+    below a millionth of the largest eigenvalue of its moments are left out. Changes `cut` and returns it.
+    """
+    images = load().train.images[: low_rank.CALIBRATION_IMAGES].flatten(1)
+    arriving, wanted = cut.fc1(images).relu().double(), dense.fc2(dense.fc1(images).relu()).double()
+    x, y = arriving - arriving.mean(dim=0), wanted - wanted.mean(dim=0)
+    best = torch.linalg.lstsq(x.T @ x, x.T @ y, rcond=1e-6, driver="gelsd").solution.T  # (outputs, inputs)
+    cut.fc2.weight.copy_(best)
+    cut.fc2.bias.copy_(wanted.mean(dim=0) - best @ arriving.mean(dim=0))
+    return cut
 
 
 def train(name: str) -> dict[str, object]:

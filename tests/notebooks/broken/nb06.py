@@ -46,8 +46,14 @@ IN_NOTEBOOK = [
         "(kernel.flatten(2)[:, :, places] * (1 + places))",
         "the spatial split misses over 8",
     ),
-    # the whole moment in place of its diagonal
-    ("moment.diag().diag()", "moment", "the diagonal of C brings most"),
+    # a moment that knows no data
+    ('"data-aware": moment,', '"data-aware": torch.eye(784).double(),', "at rank 21 and power 1"),
+    # the whole moment in place of the sizes
+    ("sizes.square().diag()", "moment", "each at its own power"),
+    # another power in place of power 1
+    ('in [by_power["data-aware", k][1.0]]', 'in [by_power["data-aware", k][0.25]]', "a power of its own brings"),
+    # pixels that are not mixed up
+    ("moment[pixels][:, pixels]", "moment", "at rank 21, data with its pixels mixed up"),
     # the first layer cut for the weight
     (
         'network = cut_by_data(ranks["fc1"])',
@@ -73,9 +79,9 @@ IN_NOTEBOOK = [
     ('behind("narrow", "rank 21", epochs)', 'behind("narrow", "dense", epochs)', "with each seed rank 21 errs less"),
     # the heaviest neurons in place of those that the data chose
     (
-        'behind(chosen_neurons.SHAPE, "rank 21", epochs)',
-        'behind("narrow", "rank 21", epochs)',
-        "neurons that the data chose are within 0.1 points",
+        'behind("narrow by data", "rank 21", n) for n',
+        'behind("narrow", "rank 21", n) for n',
+        "begun as cut, rank 21 is ahead",
     ),
     # a cut for centred inputs that forgets the mean image
     ("layer.bias.data += (missing @ mean).float()", "pass", "a bias of its own moves"),
@@ -95,9 +101,17 @@ IN_NOTEBOOK = [
     ),
     # the heaviest neurons under another name
     (
-        '"chosen": by_data,',
+        '"chosen": narrowed(chosen_by_data(60)),',
         '"chosen": narrowed(kept_channels(dense, HIDDEN)["fc1"]),',
         "the neurons that the data chose",
+    ),
+    # the gain of the fit before the training in place of that after it
+    ('after[f"{name}, fitted"] - after[name]', 'before[f"{name}, fitted"] - before[name]', "the fit, worth over 15"),
+    # neurons without the fit, twice
+    (
+        'behind("narrow by data, fitted", "narrow by data", 8)',
+        'behind("narrow by data", "narrow by data", 8)',
+        "begun with a fitted second layer",
     ),
 ]
 

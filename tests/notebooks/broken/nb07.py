@@ -15,6 +15,22 @@ IN_NOTEBOOK = [
         '"SVD, centre fixed": pca.weight_directions(dense.fc1, bias)',
         "at rank 20 plain SVD leaves over three times",
     ),
+    # a side of the table that is a corner, and the other way round
+    (
+        'with the weight\'s directions": ("SVD, centre fixed", "SVD")',
+        'with the weight\'s directions": ("SVD", "SVD")',
+        "at rank 20 the right centre",
+    ),
+    (
+        'cost = five["SVD"] - five["SVD, centre fixed"]',
+        'cost = five["SVD, centre fixed"] - five["SVD"]',
+        "at rank 5 the right centre costs",
+    ),
+    # nothing is cut; and the tests of other filters
+    ("append(correct(network))", "append(correct(convolutional))", "5 principal filters"),
+    ('by_filters[5, "SVD, centre fixed",', "by_filters[20, by_pca,", "with 5 filters the centre alone"),
+    ("p = by_filters[3, by_pca,", "p = by_filters[20, by_pca,", "with 3 filters SVD"),
+    ("min(by_filters[20, by_pca, way]", "min(by_filters[5, by_pca, way]", "with 20 filters the four"),
     # the data's directions from the bias, as the data-aware SVD has them
     ('one_way = "PCA of outputs"', 'one_way = "data-aware SVD"', "with the data's directions the centre is worth"),
     # a grid of ranks that ends where two of the ways are best
@@ -25,12 +41,24 @@ IN_NOTEBOOK = [
     ),
     # SVD at its own ranks twice
     (
-        '"SVD", chosen["LeNet300100", "PCA of outputs"])',
-        '"SVD", chosen["LeNet300100", "SVD"])',
+        'with_ranks["LeNet300100", "of PCA of outputs"]["SVD"]',
+        'with_ranks["LeNet300100", "own"]["SVD"]',
         "LeNet300100: at PCA's ranks",
     ),
+    # PCA behind itself
+    ("100 * (of[by_pca] - of[way]) for way in others", "0.0 for way in others", "LeNet300100: at its own ranks"),
+    # the ranks of PCA in place of those of SVD
+    (
+        'found = accuracy_with_ranks["LeNet300100", "of SVD"]',
+        'found = accuracy_with_ranks["LeNet300100", "of PCA of outputs"]',
+        "LeNet300100: at the ranks of plain SVD",
+    ),
+    # the tests of the other network
+    ('p = {way: paired["LeNet5", "own",', 'p = {way: paired["LeNet300100", "own",', "LeNet5: at half of the multiply"),
+    # a grid of two ranks
+    ("(18, 20, 21, 22, 23, 24)", "(21, 23)", "LeNet5: no way chose a rank at the end"),
     # PCA's place taken by the SVD
-    ('leads = {way: anew["PCA of outputs"]', 'leads = {way: anew["SVD"]', "with each of five other sets of images"),
+    ("leads = {way: anew[by_pca]", 'leads = {way: anew["SVD"]', "with each of five other sets of images"),
     # the weight fitted, too
     ("(shifted, shifted(arriving))", "(fitted, fitted(arriving))", "with its bias corrected and its weight kept"),
     # fitted to what the dense network passes on
@@ -41,8 +69,8 @@ IN_NOTEBOOK = [
     ),
     # PCA and its rival the wrong way round
     (
-        'ours, other = right[model]["PCA of outputs"]',
-        'other, ours = right[model]["PCA of outputs"]',
+        "ours, other = right[model][by_pca]",
+        "other, ours = right[model][by_pca]",
         "LeNet300100: PCA classifies more test",
     ),
     (
@@ -58,20 +86,24 @@ IN_NOTEBOOK = [
     ),
     # the data's directions among the weight's
     (
-        'of_weights = [way for way in others if way != "data-aware SVD"]',
-        "of_weights = list(others)",
-        "after one epoch all four gaps",
+        'of_weights = [way for way in gaps if not way.startswith("data-aware SVD")]',
+        "of_weights = list(gaps)",
+        "after one epoch all six gaps",
     ),
     # the means without their intervals
-    ("if lower[way][4] <= 0]", "if means[way][4] <= 0]", "after four epochs three of the four"),
+    ("if lower[way][4] > 0]", "if means[way][4] > 0]", "after four epochs three of the six"),
     # the other bias at the same ranks
     ("trained[fixed_own]).loc[4]", 'trained["SVD"]).loc[4]', "for SVD with the centre fixed, ranks of its own"),
     # the start by SVD compared with itself
     (
-        'gaps = {way: trained[way] - trained["PCA of outputs"]',
-        'gaps = {way: trained[way] - trained["SVD"]',
+        'trained[f"{way}{kept}"] - trained[f"{by_pca}{kept}"]',
+        'trained[f"{way}{kept}"] - trained[f"SVD{kept}"]',
         "four epochs close over nine",
     ),
+    # plain SVD in place of PCA at the ranks of SVD
+    ('costs = (trained[f"{by_pca}{at_ranks.OF_SVD}"]', 'costs = (trained["SVD"]', "at the ranks of plain SVD PCA errs"),
+    # a start without its epoch
+    ("at_ranks.tune(anew_at, 1, seed)", "at_ranks.tune(anew_at, 0, seed)", "one epoch from three of the starts"),
 ]
 
 IN_LIBRARY = [
