@@ -146,6 +146,15 @@ def test_operations_are_counted_and_the_batch_norm_is_folded_by_the_exporter(flo
     assert counted == {"Conv": 1, "Relu": 1, "Reshape": 1, "Gemm": 1}
 
 
+def test_operations_are_counted_as_they_run(float_file, images, tmp_path):
+    path = quantize_onnx_static(float_file, tmp_path / "q.onnx", [images])
+    assert onnx_export.count_operations(path)["Conv"] == 1
+    as_it_runs = onnx_export.count_operations(path, optimized=True)
+    assert as_it_runs["QLinearConv"] == 1
+    assert "Conv" not in as_it_runs
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["q.onnx"]
+
+
 def test_the_seconds_of_each_operation_make_up_most_of_a_call(float_file, images):
     many = images.repeat(200, 1, 1, 1)
     seconds = seconds_by_operation(float_file, many, calls=5)
@@ -259,6 +268,31 @@ def test_activations_take_as_many_values_as_their_bits_allow(tmp_path, bits, few
     inputs = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0))
     path = quantize_onnx_static(source, tmp_path / "coarse.onnx", [inputs], activation_bits=bits)
     assert fewest <= len(OnnxModel(path, optimized=False)(inputs).unique()) <= most
+
+
+@pytest.mark.parametrize(
+    ("data_format", "activations", "weights"),
+    [("U8S8", "uint8", "int8"), ("U8U8", "uint8", "uint8"), ("S8S8", "int8", "int8")],
+)
+def test_a_format_decides_the_types_of_the_codes(float_file, tiny, images, tmp_path, data_format, activations, weights):
+    import onnx
+
+    path = onnx_export.quantize_onnx_in_format(float_file, tmp_path / "q.onnx", [images], data_format)
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    assert tensors["x_zero_point"].dtype == activations
+    codes = [array for name, array in tensors.items() if name.endswith("weight_quantized")]
+    assert len(codes) == 2
+    assert {str(each.dtype) for each in codes} == {weights}
+    assert all(int(each.max()) - int(each.min()) > 128 for each in codes), "all 8 bits"
+    assert close(OnnxModel(path, optimized=False)(images), tiny(images), 0.05)
+
+
+def test_a_format_is_that_of_the_static_file_where_both_make_one(float_file, images, tmp_path):
+    formatted = onnx_export.quantize_onnx_in_format(float_file, tmp_path / "f.onnx", [images], "U8S8")
+    static = quantize_onnx_static(float_file, tmp_path / "s.onnx", [images], reduce_range=False)
+    assert formatted.read_bytes() == static.read_bytes()
+    with pytest.raises(ValueError, match="data_format must be one of U8S8, U8U8, S8S8, got 'S8U8'"):
+        onnx_export.quantize_onnx_in_format(float_file, tmp_path / "odd.onnx", [images], "S8U8")
 
 
 def test_activations_of_other_bits_are_refused(float_file, images, tmp_path):

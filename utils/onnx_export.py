@@ -232,12 +232,31 @@ class OnnxModel(nn.Module):
         return self.path.name
 
 
-def count_operations(path: str | Path) -> dict[str, int]:
-    """Return how many operations of each kind an ONNX file holds, as it is written; the most frequent first."""
+def count_operations(path: str | Path, *, optimized: bool = False) -> dict[str, int]:
+    """Return how many operations of each kind an ONNX file holds, the most frequent first.
+
+    Args:
+        path: an ONNX file.
+        optimized: False counts them as the file is written; True as ONNX Runtime will run it on this machine.
+    """
     import onnx
 
-    kinds = Counter(node.op_type for node in onnx.load(Path(path)).graph.node)
+    with tempfile.TemporaryDirectory() as folder:
+        if optimized:
+            path = _as_it_runs(path, Path(folder) / "optimized.onnx")
+        kinds = Counter(node.op_type for node in onnx.load(Path(path)).graph.node)
     return dict(kinds.most_common())
+
+
+def _as_it_runs(source: str | Path, target: Path) -> Path:
+    """Write the graph that ONNX Runtime makes of a file before it runs it; return the path."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: it warns that such a file is made for this machine
+    options.optimized_model_filepath = str(target)
+    onnxruntime.InferenceSession(str(source), sess_options=options, providers=["CPUExecutionProvider"])
+    return target
 
 
 def seconds_by_operation(path: str | Path, x: torch.Tensor, *, calls: int = 20) -> dict[str, float]:
@@ -326,6 +345,46 @@ def quantize_onnx_static(
             weight_type=QuantType.QInt8,
             calibrate_method=getattr(CalibrationMethod, METHODS[method]),
             extra_options={"TensorQuantOverrides": _overrides(ranges or {})},
+        )
+    return Path(target)
+
+
+FORMATS = {"U8S8": ("QUInt8", "QInt8"), "U8U8": ("QUInt8", "QUInt8"), "S8S8": ("QInt8", "QInt8")}
+"""The formats that ONNX Runtime's kernels for processors read: the types of the activations and of the weights."""
+
+
+def quantize_onnx_in_format(
+    source: str | Path, target: str | Path, calibration_batches: Iterable[torch.Tensor], data_format: str
+) -> Path:
+    """Quantize an ONNX file to int8 with fixed ranges, all 8 bits and a scale for each channel, in a chosen format.
+
+    Apart from its format and its bits the file is that of `quantize_onnx_static`, with ranges by "minmax".
+
+    Args:
+        source: a float32 file, as `export_onnx` writes it.
+        target: where to write.
+        calibration_batches: inputs of the training split; they decide the ranges of the activations.
+        data_format: one of `FORMATS`, named as in ONNX Runtime's documentation: U8S8 has unsigned activations and
+            signed weights.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if data_format not in FORMATS:
+        raise ValueError(f"data_format must be one of {', '.join(FORMATS)}, got {data_format!r}")
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    activations, weights = (getattr(QuantType, name) for name in FORMATS[data_format])
+    reader = _Reader(OnnxModel(source), calibration_batches)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        quantize_static(
+            _preprocessed(source, folder),
+            Path(target),
+            reader,
+            per_channel=True,
+            reduce_range=False,
+            activation_type=activations,
+            weight_type=weights,
         )
     return Path(target)
 

@@ -5,6 +5,12 @@ IN_NOTEBOOK = [
     ("torch.randint(-64, 64,", "torch.randint(-128, 128,", "with 7 bits our saturating"),
     ("norm.bias - factor", "norm.bias + factor", "loop, tensors and PyTorch fold"),
     ('per_channel=name == "per_channel"', "per_channel=True", "with one scale for each weight, int8 gives"),
+    # the other formats' logits are those of other digits
+    (
+        "given = logits(kernels[name], few)",
+        "given = logits(kernels[name], few.roll(1, 0))",
+        "in U8U8 the weights' codes",
+    ),
 ]
 
 IN_LIBRARY = [
@@ -14,6 +20,13 @@ IN_LIBRARY = [
         "steps = torch.round(real * (1.0 / scale)) + zero_point",
         "steps = torch.floor(real * (1.0 / scale)) + zero_point",
         "that makes the largest error of a logit at least five times",
+    ),
+    # unsigned weights are made with 7 bits
+    (
+        "utils.onnx_export",
+        "            reduce_range=False,\n            activation_type=activations,",
+        "            reduce_range=True,\n            activation_type=activations,",
+        "in U8U8 the weights' codes",
     ),
     # gamma and beta exchanged
     (
