@@ -21,10 +21,10 @@ IN_NOTEBOOK = [
         "(sized, size, within),",
         "the smallest file for which the validation digits promise",
     ),
-    # a pick on a par is told apart by its sign alone
+    # the errors of the next best in per mille
     (
-        'told_apart(pick["accuracy"], second["accuracy"])',
-        'pick["accuracy"] > second["accuracy"]',
+        '"its error, %": 100 * error_of(second)',
+        '"its error, %": 1000 * error_of(second)',
         "no pick is told apart from its next best by fewer errors",
     ),
     # the two change places
@@ -35,8 +35,8 @@ IN_NOTEBOOK = [
     ),
     # as many digits as characters in a book
     ("1.96 * stats.sem(by_digit)", "0.01 * stats.sem(by_digit)", "paired on the test digits, our pick is told apart"),
-    # the rule is tried on the test digits
-    ('r["model"], "validation") for', 'r["model"], "test") for', "with the validation digits drawn anew"),
+    # the test digits are asked
+    ('r["model"], "validation") for', 'r["model"], "test") for', "measured here, the validation errors are those"),
     # the two change places
     (
         "wrong[:, tempting] - wrong[:, pick])",
