@@ -31,18 +31,10 @@ IN_NOTEBOOK = [
         "0.85 * entropy_coding.entropy(each) * each.size / 8 for",
         "of n H(k/n) contexts save over a tenth in LeNet300100",
     ),
-    # the term is not added
-    (
-        "labels) + strength * term",
-        "labels) + 0 * strength * term",
-        "chosen on validation, the file with bits in its loss",
-    ),
-    # the control pulls less than its file is short
-    (
-        '"pull, 25e-6": tuned(pruned, loss=with_term(pull, 25e-6))',
-        '"pull, 25e-6": content',
-        "a pull towards zero that counts no",
-    ),
+    # the file that lies less far below the line
+    ("key=below.get)", "key=lambda name: -below[name])", "chosen on validation, the file with bits in its loss"),
+    # the control is a rival of another size
+    ('"pull, 25e-6"}[chosen]', '"four levels"}[chosen]', "a pull towards zero that counts no bits"),
     # a control that exchanges nothing
     ("size=(times * len(kept), 2)", "size=(0, 2)", "the number of weights of each unit, or of each pixel"),
     # the rival is a goal network too
