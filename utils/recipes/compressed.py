@@ -155,8 +155,9 @@ def needs(name: str) -> tuple[str, ...]:
 def train(name: str) -> dict[str, object]:
     """Make one compressed network, write its file and card; return what the card says.
 
-    Of a goal's seed 0 the pruned float network is written too. The epoch is chosen on validation; the test split is
-    looked at once, for the card, by the decoded network.
+    Of a goal's seed 0 the pruned float network is written too, and of its narrow dense rival's the float network that
+    was not pruned. The epoch is chosen on validation; the test split is looked at once, for the card, by the decoded
+    network.
     """
     recipe = RECIPES[name]
     size, _, seed = name.rpartition("-seed")
@@ -164,7 +165,7 @@ def train(name: str) -> dict[str, object]:
     splits = load()
     pruned = prune_narrow(recipe, seed, splits.train)
     about = {"source": recipe.source, "arguments": dict(recipe.arguments), "seed": seed, "recipe": asdict(recipe)}
-    if seed == 0 and size in GOALS.values():
+    if seed == 0 and size in (*GOALS.values(), NARROW_DENSE):
         accuracy = evaluate(pruned, splits.validation).accuracy
         plain = pruned.cpu().to(memory_format=torch.contiguous_format)
         save_checkpoint(plain, f"{size}-pruned", folder=FOLDER, validation_accuracy=accuracy, **about)

@@ -19,12 +19,12 @@ IN_NOTEBOOK = [
     (
         "(sized, size, by_validation),",
         "(sized, size, within),",
-        "the smallest file with at most 1 % errors on validation",
+        "the smallest file for which the validation digits promise",
     ),
-    # a pick on a par is told apart by its sign alone
+    # the errors of the next best in per mille
     (
-        'told_apart(pick["accuracy"], second["accuracy"])',
-        'pick["accuracy"] > second["accuracy"]',
+        '"its error, %": 100 * error_of(second)',
+        '"its error, %": 1000 * error_of(second)',
         "no pick is told apart from its next best by fewer errors",
     ),
     # the two change places
@@ -34,11 +34,17 @@ IN_NOTEBOOK = [
         "paired, digit by digit, the control of the file of 2 kB errs more",
     ),
     # as many digits as characters in a book
-    ("1.96 * stats.sem(by_digit)", "0.01 * stats.sem(by_digit)", "paired, digit by digit, it is told apart"),
-    # the rule is tried on the test digits
-    ('r["model"], "validation") for', 'r["model"], "test") for', "with the validation digits drawn anew"),
-    # as many digits as characters in a book
-    ("half = 1.96 * stats.sem(more)", "half = 0.1 * stats.sem(more)", "paired on the validation digits as well"),
+    ("1.96 * stats.sem(by_digit)", "0.01 * stats.sem(by_digit)", "paired on the test digits, our pick is told apart"),
+    # the test digits are asked
+    ('r["model"], "validation") for', 'r["model"], "test") for', "measured here, the validation errors are those"),
+    # the two change places
+    (
+        "wrong[:, tempting] - wrong[:, pick])",
+        "wrong[:, pick] - wrong[:, tempting])",
+        "paired on the validation digits, which chose it, our pick errs less",
+    ),
+    # the bootstrap asks the error in place of its interval
+    ("end <= ALLOWED_ERROR for end in upper", "end <= 0.013 for end in upper", "with the validation digits drawn anew"),
     # the control is not shuffled
     ("spread(rng.permutation(hits))", "spread(hits)", "between stretches of text the errors vary"),
     # the limit of each is set for a crowd
@@ -58,14 +64,21 @@ IN_LIBRARY = [
         "utils.scoreboard",
         ' or bool(row.get("control_of"))',
         "",
-        "with the controls allowed, one of them would be on the frontier",
+        "with the controls allowed, some of them would be on the frontier",
+    ),
+    # the error in place of the end of its interval
+    (
+        "utils.scoreboard",
+        "return 1 - interval(1 - validation_error(row), VALIDATION_DIGITS)[0]",
+        "return validation_error(row)",
+        "the validation error without its interval would pick a smaller file",
     ),
     # the cards' test errors in place of their validation errors
     (
         "utils.scoreboard",
         'card["validation_accuracy"] for',
         'card["test_accuracy"] for',
-        "chosen by the test digits it would be a smaller file",
+        "measured here, the validation errors are those",
     ),
     ("utils.scoreboard", 'method="wilson"', 'method="exact"', "our formula gives SciPy's interval"),
     ("utils.scoreboard", "z * math.sqrt(variance)", "0.5 * z * math.sqrt(variance)", "two of them chosen beforehand"),
