@@ -45,6 +45,7 @@ from utils.recipes import (
     experiment_19_shares,
     experiment_20_adapters,
     experiment_20_forms,
+    experiment_20_starts,
     experiment_21_shared_keys,
     fashion,
     four_epochs,
@@ -127,6 +128,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_19_shares,
         experiment_20_adapters,
         experiment_20_forms,
+        experiment_20_starts,
         experiment_21_shared_keys,
     )
 }
