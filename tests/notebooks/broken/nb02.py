@@ -72,7 +72,7 @@ IN_NOTEBOOK = [
         "with 95 % zeros in all and no training",
     ),
     # clothes that are trained on without their zeros
-    ("hook = put_back(sparse, masks)", "hook = None", "a network of clothes that we trained and cut here"),
+    ("hook = put_back(few_left, masks)", "hook = None", "a network of clothes that we trained and cut here"),
     # digits twice
     (
         "(points(name, sparsity, trained) for name in SETS)",
