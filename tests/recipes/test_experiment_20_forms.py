@@ -28,7 +28,7 @@ def test_principal_adapters_of_both_scales_start_with_the_same_change():
 
 def test_as_many_rates_are_tried_as_in_the_first_experiment_and_the_best_one_is_inside():
     _, rows = read_experiment(forms.NAME)
-    best = forms.best_rates(rows)
+    best = experiment.chosen_rates(rows)
     for way, rates in forms.TRIED.items():
         assert len(rates) == len(experiment.TRIED["LoRA"])
         assert min(rates) < best[way] < max(rates), way

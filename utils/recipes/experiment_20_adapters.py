@@ -204,7 +204,7 @@ def chosen_rates(rows: list[dict], part_of_table: str = "rates") -> dict[str, fl
         if row["part"] == part_of_table and row["seed"] in CHOOSING_SEEDS:
             tried.setdefault(row["way"], {}).setdefault(row["rate"], []).append(row["nats"])
     rates = {way: min(found, key=lambda rate: statistics.mean(found[rate])) for way, found in tried.items()}
-    return rates | ({"QLoRA": rates["LoRA"]} if part_of_table == "rates" else {})
+    return rates | ({"QLoRA": rates["LoRA"]} if part_of_table == "rates" and "LoRA" in rates else {})
 
 
 def conditions(rows: list[dict]) -> Iterator[dict]:

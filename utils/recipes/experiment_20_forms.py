@@ -64,7 +64,7 @@ def conditions(rows: list[dict]) -> Iterator[dict]:
         for rate in rates:
             for seed in CHOOSING_SEEDS:
                 yield {"part": "rates", "way": way, "rate": rate, "seed": seed}
-    best = best_rates(rows)
+    best = experiment.chosen_rates(rows)
     for seed in FEW_PAIRS:
         for way in WAYS:
             yield {"part": "seeds", "way": way, "rate": best[way], "seed": seed}
@@ -73,15 +73,6 @@ def conditions(rows: list[dict]) -> Iterator[dict]:
             yield {"part": "equal learning", "way": way, "rate": rate, "seed": seed}
     for seed in (*CHOOSING_SEEDS, *FEW_PAIRS):
         yield {"part": "near slice", "way": "LoRA", "rate": HIGHER, "seed": seed}
-
-
-def best_rates(rows: list[dict]) -> dict[str, float]:
-    """Return the rate of each way with the lowest nats on validation, in the mean of the seeds that choose."""
-
-    def total(way: str, rate: float) -> float:
-        return sum(r["nats"] for r in rows if (r["part"], r["way"], r["rate"]) == ("rates", way, rate))
-
-    return {way: min(TRIED[way], key=lambda rate: total(way, rate)) for way in WAYS}
 
 
 def measured(wanted: dict) -> dict:

@@ -46,6 +46,7 @@ from utils.recipes import (
     experiment_19_shares,
     experiment_20_adapters,
     experiment_20_forms,
+    experiment_20_starts,
     experiment_21_shared_keys,
     fashion,
     four_epochs,
@@ -129,6 +130,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         experiment_19_shares,
         experiment_20_adapters,
         experiment_20_forms,
+        experiment_20_starts,
         experiment_21_shared_keys,
     )
 }

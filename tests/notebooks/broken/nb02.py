@@ -72,7 +72,7 @@ IN_NOTEBOOK = [
         "with 95 % zeros in all and no training",
     ),
     # clothes that are trained on without their zeros
-    ("hook = put_back(sparse, masks)", "hook = None", "a network of clothes that we trained and cut here"),
+    ("hook = put_back(few_left, masks)", "hook = None", "a network of clothes that we trained and cut here"),
     # digits twice
     (
         "(points(name, sparsity, trained) for name in SETS)",
@@ -103,6 +103,16 @@ IN_NOTEBOOK = [
         'of_layers = dict.fromkeys(CONTROLLED, mean_tuned["LAMP"])',
         "how many weights each layer keeps is worth 2 to 4 points",
     ),
+    # the blocks with the smallest sums
+    ("in_blocks(groups.square(), 0.5, 2, 2)", "in_blocks(-groups.square(), 0.5, 2, 2)", "of two blocks of 2 x 2"),
+    # blocks at random places
+    (
+        '"4 x 4": lambda seed: block_masks(4, 4),',
+        '"4 x 4": blocks_by_chance,',
+        "with 90 % zeros and 50 steps blocks of 1 x 4",
+    ),
+    # the weight before its blocks went
+    ("bsr_array(zeros.numpy()", "bsr_array(random_weight.numpy()", "the products of blocks are those of dense"),
     # the control beside itself
     (
         "100 * (mean_tuned[c][0.9] - by_lot_90[c])",

@@ -39,6 +39,14 @@ IN_NOTEBOOK = [
         'principal = five[["LoRA", "PiSSA"]].min(axis=1)',
         "it is the start: with each of five seeds",
     ),
+    # small minus large
+    (
+        'by_size = of_starts["largest"] - of_starts["smallest"]',
+        'by_size = of_starts["smallest"] - of_starts["largest"]',
+        "on validation it is the size more than the directions",
+    ),
+    # validation in place of test
+    ("    of = by_start(judged)\n", '    of = by_start("nats")\n', "what the size of a start made on validation"),
     # another way's numbers
     ('of_dora = interval(five["DoRA"]', 'of_dora = interval(five["QLoRA"]', "the interval of DoRA minus LoRA"),
     # a quarter of the rate
