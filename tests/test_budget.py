@@ -35,10 +35,30 @@ def test_the_smallest_that_keeps_the_budget_is_chosen():
 
 
 def test_nothing_is_chosen_where_nothing_fits():
-    decision = decide(Budget(bytes=10), candidates())
+    decision = decide(Budget(bytes=40_000), candidates())
     assert decision.chosen == ""
     assert str(decision) == "Ship none of them: no candidate keeps the budget."
-    assert decision.broken["small"] == ("50,000 B, 10 allowed",)
+    assert decision.broken["small"] == ("50,000 B, 40,000 allowed",)
+
+
+@pytest.mark.parametrize(
+    ("budget", "doubt"),
+    [
+        (
+            Budget(bytes=60, points=2),
+            "The smallest file takes 50,000 B, 60 allowed: is the limit in bytes, and not in kB?",
+        ),
+        (Budget(microseconds=0.1), "The fastest takes 60 µs, 0.1 allowed: is the limit in microseconds?"),
+        (Budget(bytes=60_000, points=0.005), "0.005 points are less than one of 10,000 examples: "),
+        (Budget(bytes=600), ""),
+        (Budget(bytes=600, points=0.01), ""),
+    ],
+)
+def test_a_budget_in_another_unit_is_doubted(budget, doubt):
+    decision = decide(budget, candidates())
+    assert decision.chosen == ""
+    assert bool(decision.doubt) == bool(doubt)
+    assert doubt in str(decision)
 
 
 def test_a_control_is_never_shipped_but_can_take_the_credit_away():

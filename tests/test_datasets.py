@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torchvision import datasets
 
 from utils.dataset_files import DataError, idx_splits, read_idx
-from utils.datasets import FASHION_CLASSES, Examples, Splits, calibration_batches, load, noise_like
+from utils.datasets import FASHION_CLASSES, Examples, Splits, calibration_batches, load, noise_like, require_apart
 from utils.files import ROOT
 
 MNIST = ROOT / "data" / "mnist"
@@ -91,6 +91,22 @@ def test_normalized_pixels_have_mean_0_and_deviation_1():
     train = load("mnist", normalized=True).train.images
     assert train.mean().item() == pytest.approx(0.0, abs=2e-3)
     assert train.std().item() == pytest.approx(1.0, abs=2e-3)
+
+
+def test_splits_that_hold_the_same_examples_are_refused():
+    data, labels = torch.rand(30, 2, 4), torch.arange(30) % 3
+    parts = [Examples(data[at : at + 10], labels[at : at + 10]) for at in (0, 10, 20)]
+    assert require_apart(Splits(*parts)) == Splits(*parts)
+    by_chance = Examples(torch.cat([parts[1].images[:6], parts[0].images[:4]]), parts[1].labels)
+    require_apart(Splits(parts[0], by_chance, parts[2]))
+    for wrong, match in (
+        (Splits(parts[0], parts[2], parts[2]), "10 examples of validation are in test, too; cut the training part"),
+        (Splits(parts[0], parts[0], parts[2]), "10 examples of validation are in train, too"),
+        (Splits(Examples(data, labels), parts[1], parts[2]), "10 examples of validation are in train, too"),
+        (Splits(parts[0], parts[1], parts[0]), "10 examples of test are in train, too"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            require_apart(wrong)
 
 
 # --- damage ---------------------------------------------------------------------------------------------------------

@@ -334,6 +334,36 @@ def test_an_untrained_twin_keeps_nothing_and_refuses_what_nobody_draws_anew():
     assert not twin.training
 
 
+class TiedAnswers(nn.Module):
+    """Answers with the rows of its embedding, and draws them as the embedding does."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(50, 16)
+        self.answer = nn.Linear(16, 50, bias=False)
+        self.answer.weight = self.embedding.weight
+
+
+class TiedAndSaid(TiedAnswers):
+    def reset_parameters(self):
+        nn.init.normal_(self.embedding.weight, std=3.0)
+
+
+def test_an_untrained_twin_of_tied_weights_is_drawn_as_the_network_says():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=r"embedding.weight and answer.weight of this TiedAnswers are one parameter"):
+        untrained_twin(TiedAnswers())
+    twin = untrained_twin(TiedAndSaid())
+    assert twin.answer.weight is twin.embedding.weight
+    assert 2.7 < twin.answer.weight.std() < 3.3
+
+
+def test_what_a_module_sets_in_those_inside_it_stays_in_an_untrained_twin():
+    attention = nn.MultiheadAttention(8, 2)
+    attention.out_proj.bias.data.fill_(1.0)
+    assert not untrained_twin(attention).out_proj.bias.any()  # as its __init__ leaves it
+
+
 # --- layers that are replaced -----------------------------------------------------------------------------------------
 
 

@@ -330,6 +330,49 @@ def test_corrected_biases_give_each_output_its_mean_back(kind, tmp_path):
     assert corrected.stat().st_size == rounded.stat().st_size
 
 
+class Upsampled(nn.Module):
+    """Down, up again, and beside what was skipped, as in a U-Net."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv1d(2, 4, 3, padding=1), nn.Upsample(scale_factor=2)
+        self.answer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.answer(torch.cat([self.up(self.down(x)[..., ::2]), x], dim=1).mean(dim=-1))
+
+
+class TiedAnswers(nn.Module):
+    """Reads one weight as an embedding and as a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(12, 8)
+        self.hidden, self.answer = nn.Linear(8, 8), nn.Linear(8, 12, bias=False)
+        self.answer.weight = self.embedding.weight
+
+    def forward(self, tokens):
+        return self.answer(self.hidden(self.embedding(tokens).mean(dim=1)).relu())
+
+
+@pytest.mark.parametrize(
+    ("network", "draw"),
+    [(Upsampled, lambda: torch.randn(32, 2, 16)), (TiedAnswers, lambda: torch.randint(12, (32, 5)))],
+)
+def test_an_upsampling_and_a_tied_network_run_in_int8_and_leave_nothing_behind(network, draw, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model, x = network().eval(), draw()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    source = export_onnx(model, x, tmp_path / "float32.onnx")
+    quantized = OnnxModel(quantize_onnx_static(source, tmp_path / "int8.onnx", [x]))
+    with torch.no_grad():
+        wanted = model(x)
+    assert (quantized(x) - wanted).norm() < 0.05 * wanted.norm()
+    assert quantized(x[:1]).shape == wanted[:1].shape  # any batch size
+    assert not list(Path.cwd().iterdir())
+
+
 # --- batch norms folded away ------------------------------------------------------------------------------------------
 
 

@@ -519,6 +519,26 @@ def test_attention_by_hand_is_left_out_and_refused_by_name(parts):
         narrow_network(network, x, {"qkv": indices(0, 1)})
 
 
+class TiedAnswers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(12, 8)
+        self.inner, self.hidden = nn.Linear(8, 6), nn.Linear(6, 8)
+        self.answer = nn.Linear(8, 12, bias=False)
+        self.answer.weight = self.embedding.weight
+
+    def forward(self, tokens):
+        return self.answer(self.hidden(self.inner(self.embedding(tokens).mean(1)).relu()).relu())
+
+
+def test_layers_that_are_tied_keep_their_channels_and_say_so():
+    model, tokens = seeded_model(TiedAnswers), torch.randint(12, (3, 5))
+    assert list(channel_groups(model, tokens)) == ["inner"]
+    assert left_out(model, tokens)["hidden"] == "'answer' and 'embedding' are tied: they share one weight"
+    small = narrow_network(model, tokens, {"inner": torch.tensor([0, 3])})
+    assert small.answer.weight is small.embedding.weight
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 LINEAR = nn.Linear(4, 3)

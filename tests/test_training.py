@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -126,6 +127,85 @@ def test_what_the_network_does_not_take_is_refused_with_the_way_out():
         for function in (lambda s: evaluate(network, s), lambda s: require_fitting("train", network, s)):
             with pytest.raises(error, match=match):
                 function(wrong)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
+class NamedInput(nn.Module):
+    def forward(self, x):
+        return x["signal"]
+
+
+class Answering(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        return self.kind([x])
+
+
+WRAPPED = "; wrap it in a module whose forward takes one tensor"
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+@pytest.mark.parametrize(
+    ("network", "images", "labels", "error", "match"),
+    [
+        (TwoInputs(), torch.rand(4, 3), torch.arange(4) % 3, TypeError, f"called with one tensor.*'y'{WRAPPED}"),
+        (NamedInput(), torch.rand(4, 3), torch.arange(4) % 3, IndexError, f"a dict{WRAPPED.replace(';', ',')}"),
+        (nn.Embedding(9, 3), torch.arange(8).view(4, 2) + 9, torch.arange(4) % 3, IndexError, r"9 to 1[26]: .*a row"),
+        (Answering(tuple), torch.rand(4, 3, 2), torch.arange(4) % 3, TypeError, f"answers with a tuple.*{WRAPPED}"),
+        (
+            nn.Identity(),
+            {"signal": torch.rand(4, 3)},
+            torch.arange(4) % 3,
+            TypeError,
+            "must be a torch.Tensor, got dict",
+        ),
+        (nn.Identity(), torch.rand(4, 3).numpy(), torch.arange(4) % 3, TypeError, "got ndarray; .*torch.from_numpy"),
+        (nn.Identity(), torch.rand(4, 3), torch.eye(4)[:, :3], TypeError, r"int64.*\(4, 3\).*labels\.argmax\(dim=1\)"),
+        (
+            nn.Identity(),
+            torch.rand(4, 3),
+            torch.zeros(4, 1).long(),
+            ValueError,
+            r"\(4, 1\); write labels\.squeeze\(1\)",
+        ),
+        (nn.Flatten(0), torch.rand(4, 1), torch.arange(4) % 2, ValueError, "one number for each example; give it an"),
+        (
+            nn.Linear(5, 3),
+            torch.rand(4, 3),
+            torch.arange(4) % 3,
+            RuntimeError,
+            r"of shape \(3,\) and torch.float32: mat1",
+        ),
+        (nn.Embedding(9, 3), torch.rand(4, 2), torch.arange(4) % 3, RuntimeError, r"shape \(2,\) and torch.float32: "),
+    ],
+)
+def test_what_no_tool_here_takes_is_refused_with_the_way_out(network, images, labels, error, match):
+    for function in (partial(evaluate, network), partial(require_fitting, "train", network)):
+        with pytest.raises(error, match=match):
+            function(Examples(images, labels))
+
+
+def test_a_hole_in_the_data_is_shown():
+    images = torch.rand(6, 2, 3)
+    images[4, 1, 2] = images[5] = torch.nan
+    wrong = Examples(images, torch.arange(6) % 3)
+    with pytest.raises(
+        ValueError, match=r"validation\.images holds 7 NaN .* of 36 in 2 examples, the first number 4; fill"
+    ):
+        require_fitting("validation", nn.Flatten(), wrong)
+
+
+def test_an_error_inside_a_network_of_tokens_is_not_blamed_on_their_dtype():
+    network = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(7, 3))
+    with pytest.raises(RuntimeError, match=r"does not take examples of shape \(2,\) and torch.int64: mat1"):
+        require_fitting("train", network, Examples(torch.ones(4, 2).long(), torch.arange(4) % 3))
 
 
 def test_a_signal_with_its_channels_last_is_told_to_turn():

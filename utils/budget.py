@@ -87,15 +87,17 @@ class Decision:
         broken: for each name the limits that it breaks, in words; none if it keeps them all.
         rivals: controls of the chosen candidate that keep the budget and make no more errors, as far as the test split
             can tell.
+        doubt: a sentence, if a limit looks as if it were in another unit.
     """
 
     chosen: str
     broken: Mapping[str, tuple[str, ...]]
     rivals: tuple[str, ...]
+    doubt: str = ""
 
     def __str__(self) -> str:
         if not self.chosen:
-            return "Ship none of them: no candidate keeps the budget."
+            return "Ship none of them: no candidate keeps the budget." + f" {self.doubt}".rstrip()
         if not self.rivals:
             return f"Ship {self.chosen!r}."
         names = ", ".join(map(repr, self.rivals))
@@ -154,7 +156,7 @@ def decide(budget: Budget, candidates: Mapping[str, Candidate], *, by: str = "by
         if not broken[name] and not each.control_of and getattr(each, by) is not None
     ]
     if not fitting:
-        return Decision("", broken, ())
+        return Decision("", broken, (), _doubt(budget, candidates))
     chosen = min(fitting, key=lambda name: (getattr(candidates[name], by), candidates[name].error))
     rivals = [
         name
@@ -162,6 +164,27 @@ def decide(budget: Budget, candidates: Mapping[str, Candidate], *, by: str = "by
         if each.control_of == chosen and not broken[name] and not _worse(each, candidates[chosen])
     ]
     return Decision(chosen, broken, tuple(rivals))
+
+
+def _doubt(budget: Budget, candidates: Mapping[str, Candidate]) -> str:
+    """Say of a budget that nothing keeps if one of its limits looks as if it were in another unit."""
+    smallest = min(each.bytes for each in candidates.values())
+    if budget.bytes is not None and smallest > 100 * budget.bytes:
+        return (
+            f"The smallest file takes {smallest:,} B, {budget.bytes:,} allowed: is the limit in bytes, and not in kB?"
+        )
+    fastest = min((each.latency_s for each in candidates.values() if each.latency_s is not None), default=0.0)
+    if budget.microseconds is not None and 1e6 * fastest > 100 * budget.microseconds:
+        return (
+            f"The fastest takes {1e6 * fastest:.3g} µs, {budget.microseconds:g} allowed: is the limit in microseconds?"
+        )
+    examples = candidates[DENSE].examples
+    if budget.points and examples and budget.points < 100 / examples:
+        return (
+            f"{budget.points:g} points are less than one of {examples:,} examples: is the limit in points, of which "
+            "an error of 2 % has 2?"
+        )
+    return ""
 
 
 def _worse(control: Candidate, candidate: Candidate) -> bool:

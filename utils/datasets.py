@@ -68,6 +68,33 @@ def require_examples(name: str, value: object) -> Examples:
     raise TypeError(f"{name} must be Examples, got {type(value).__name__}; {remedy}")
 
 
+def require_apart(splits: Splits) -> Splits:
+    """Return `splits` if no two of them hold the same examples: what is chosen by must be new, and so must the test.
+
+    A few that are in two of them, as by chance, are let pass.
+
+    Raises `ValueError`, which names the two, if half of the smaller one is in the other.
+
+    >>> digits = Examples(torch.arange(8.0).view(4, 2), torch.tensor([0, 1, 0, 1]))
+    >>> others = Examples(digits.images + 9, digits.labels)
+    >>> require_apart(Splits(digits, digits.take(2), others))
+    Traceback (most recent call last):
+        ...
+    ValueError: 2 examples of validation are in train, too; cut the training part in two before you train
+    """
+    inside = {
+        name: {row.tobytes() for row in require_examples(name, split).images.flatten(1).cpu().numpy()}
+        for name, split in zip(splits._fields, splits, strict=True)
+    }
+    for one, other in (("validation", "train"), ("test", "train"), ("validation", "test")):
+        both = len(inside[one] & inside[other])
+        if 2 * both >= min(len(inside[one]), len(inside[other])):
+            raise ValueError(
+                f"{both:,} examples of {one} are in {other}, too; cut the training part in two before you train"
+            )
+    return splits
+
+
 def load(name: str = "mnist", *, root: Path | None = None, normalized: bool = False) -> Splits:
     """Load a data set by name and split it.
 

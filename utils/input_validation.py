@@ -96,7 +96,8 @@ def require_tensor(name: str, value: object) -> "torch.Tensor":
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+        remedy = "; convert it with torch.from_numpy" if type(value).__name__ == "ndarray" else ""
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}{remedy}")
     if not value.is_floating_point():
         raise TypeError(f"{name} must have a floating-point dtype, got {value.dtype}; convert it with .float()")
     if value.numel() == 0:

@@ -289,13 +289,14 @@ def matrices(module: nn.Module) -> list[str]:
 def untrained_twin(model: nn.Module) -> nn.Module:
     """Return a copy with new weights: the control "from scratch", of the same shape and with nothing of the training.
 
-    Each module with `reset_parameters`, or `_reset_parameters` as `nn.MultiheadAttention` has, draws its own anew.
+    Each module with `reset_parameters`, or `_reset_parameters` as `nn.MultiheadAttention` has, draws its own anew, and
+    after the modules inside it, as when it was made: what it sets in them counts.
 
     Args:
         model: it is not changed; the copy is in the same modes.
 
     Raises `ValueError`, which names them, if parameters are left that no module draws anew: with their trained values
-    the control would not be one.
+    the control would not be one. So it does if modules of different kinds share one and each draws it its own way.
 
     >>> trained = nn.Linear(3, 2)
     >>> torch.equal(untrained_twin(trained).weight, trained.weight)
@@ -304,10 +305,25 @@ def untrained_twin(model: nn.Module) -> nn.Module:
     twin = copy.deepcopy(require_permanent("model", model))
     for parameter in twin.parameters():
         parameter.fill_(torch.nan)  # what no module draws anew stays so
-    for module in twin.modules():
+    owners: dict[nn.Parameter, dict[str, nn.Module]] = {}
+    for name, module in twin.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            owners.setdefault(parameter, {})[f"{name}.{own}".removeprefix(".")] = module
+    unclear = {p: set(found.values()) for p, found in owners.items() if len({type(m) for m in found.values()}) > 1}
+    for module in _inside_out(twin, set()):
         reset = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
         if reset is not None:
             reset()
+        for parameter, sharing in unclear.items():
+            if module in sharing:
+                parameter.fill_(torch.nan)  # by which of them? one above both has to say
+    for parameter in unclear:
+        if parameter.isnan().any():
+            raise ValueError(
+                f"{' and '.join(owners[parameter])} of this {type(model).__name__} are one parameter, which each of "
+                "its modules draws its own way; give the module that ties them a method reset_parameters(self), which "
+                "sets it as __init__ does"
+            )
     left = [name for name, parameter in twin.named_parameters() if parameter.isnan().any()]
     if left:
         raise ValueError(
@@ -315,6 +331,15 @@ def untrained_twin(model: nn.Module) -> nn.Module:
             "method reset_parameters(self), which sets its own parameters as __init__ does"
         )
     return twin
+
+
+def _inside_out(module: nn.Module, seen: set[nn.Module]) -> Iterator[nn.Module]:
+    """Yield each module once, behind all that are inside it."""
+    seen.add(module)
+    for child in module.children():
+        if child not in seen:
+            yield from _inside_out(child, seen)
+    yield module
 
 
 # --- checkpoints: the files are those of utils.checkpoint_files -------------------------------------------------------

@@ -313,7 +313,8 @@ def quantize_onnx_static(
         source: a float32 file, as `export_onnx` writes it.
         target: where to write.
         calibration_batches: inputs of the training split; they decide the ranges of the activations.
-        per_channel: one scale for each output channel of a weight, or one for the whole tensor.
+        per_channel: one scale for each output channel of a weight, or one for the whole tensor. The weight of an
+            embedding has one, also where a layer behind it reads the same weight.
         reduce_range: weights of 7 bits, -64 to 64. Without them the sum of two products can exceed 16 bits, which
             saturates on x86 processors without VNNI, so that only with True the file is right on every machine.
         method: one of `METHODS`.
@@ -331,7 +332,8 @@ def quantize_onnx_static(
     reader = _Reader(OnnxModel(source), calibration_batches)
     with tempfile.TemporaryDirectory() as folder, quiet():
         preprocessed = _preprocessed(source, folder)
-        if unknown := (ranges or {}).keys() - _activations(onnx.load(preprocessed)):
+        graph_model = onnx.load(preprocessed)
+        if unknown := (ranges or {}).keys() - _activations(graph_model):
             raise ValueError(
                 f"{Path(source).name} has no activation {min(unknown)!r}; activation_ranges gives the names"
             )
@@ -344,7 +346,7 @@ def quantize_onnx_static(
             activation_type=QuantType.QUInt8 if activation_bits == 8 else QuantType.QUInt4,
             weight_type=QuantType.QInt8,
             calibrate_method=getattr(CalibrationMethod, METHODS[method]),
-            extra_options={"TensorQuantOverrides": _overrides(ranges or {})},
+            extra_options={"TensorQuantOverrides": _overrides(ranges or {}) | _of_one_scale(graph_model)},
         )
     return Path(target)
 
@@ -557,6 +559,16 @@ def _overrides(ranges: Mapping[str, tuple[float, float]]) -> dict[str, list[dict
     return {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()}
 
 
+def _of_one_scale(model: "onnx.ModelProto") -> dict[str, list[dict]]:
+    """Name the weights that an embedding reads, as ONNX Runtime takes it: what it looks up has the weight's scale.
+
+    Where a linear layer is tied to the embedding, ONNX Runtime would give the weight a scale for each row and pass
+    these on to the output, which has another shape, so that the file could not run.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    return {node.input[0]: [{}] for node in model.graph.node if node.op_type == "Gather" and node.input[0] in weights}
+
+
 def _activations(model: "onnx.ModelProto") -> set[str]:
     """Return the names of the float values that flow through the graph, the input and the output included."""
     graph, float_type = model.graph, 1  # onnx.TensorProto.FLOAT
@@ -566,11 +578,19 @@ def _activations(model: "onnx.ModelProto") -> set[str]:
 
 
 def _preprocessed(source: str | Path, folder: str) -> Path:
-    """Write the graph with its shapes inferred and its constants folded, as quantization wants it; return the path."""
+    """Write the graph with its shapes inferred and its constants folded, as quantization wants it; return the path.
+
+    Shapes with a name for the batch size are tried first. ONNX Runtime cannot follow one through all operations: of
+    `nn.Upsample` it makes a shape without a batch size, and gives up. Then ONNX's own inference has to do.
+    """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    path = Path(folder) / "preprocessed.onnx"
-    quant_pre_process(Path(source), path)
+    source, path = Path(source).resolve(), Path(folder).resolve() / "preprocessed.onnx"
+    with contextlib.chdir(folder):  # where it gives up, it leaves the graph in the folder that it runs in
+        try:
+            quant_pre_process(source, path)
+        except Exception:  # it raises no class of its own
+            quant_pre_process(source, path, skip_symbolic_shape=True)
     return path
 
 

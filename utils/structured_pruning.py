@@ -335,7 +335,8 @@ def channel_groups(model: nn.Module, example: torch.Tensor) -> dict[str, Channel
 
     They are read off the dependency graph of `torch_pruning` (Fang et al., 2023), which runs the network once. Left out
     are the network's answers, and channels that pass what mixes or shares them: a layer norm, attention, recurrent
-    weights, a convolution in groups that is not depthwise, a parameter outside of a layer. What the graph does not
+    weights, a convolution in groups that is not depthwise, a parameter outside of a layer, a weight that two layers
+    share. What the graph does not
     show, such as a width that is written in the forward pass, `narrow_network` meets and refuses.
 
     Args:
@@ -499,6 +500,7 @@ def _group_of(
 def _all_groups(graph: "torch_pruning.DependencyGraph") -> Iterator[tuple[str, ChannelGroup, str]]:
     """Yield each group with the name of its first layer and, if it cannot be removed, why."""
     names = {module: name for name, module in graph.model.named_modules()}
+    tied = _tied(graph.model)
     seen: set[str] = set()
     for name, layer in graph.model.named_modules():
         if not _makes_channels(layer) or name in seen or layer not in graph.module2node:
@@ -510,6 +512,7 @@ def _all_groups(graph: "torch_pruning.DependencyGraph") -> Iterator[tuple[str, C
             target = item.dep.target.module
             reason = reason or _why_not(item.dep)
             if target in names:
+                reason = reason or tied.get(names[target], "")
                 which = readers if _reads(item.dep) else layers if _makes_channels(target) else norms
                 pairs = which.setdefault(names[target], {})
                 pairs |= dict.fromkeys(zip(item.idxs, item.root_idxs, strict=True))
@@ -529,6 +532,20 @@ def _all_groups(graph: "torch_pruning.DependencyGraph") -> Iterator[tuple[str, C
         partly = tuple(each for each in names.values() if each in layers and each not in whole)
         first = next(each for each in names.values() if each in layers) if not partly else name
         yield first, ChannelGroup(in_order, tuple(norms), tuple(readers), channels, partly), reason
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """Return, for each layer whose weight is another's, too, why it keeps its shape: the other would change with it."""
+    owners: dict[nn.Parameter, list[str]] = {}
+    for name, module in model.named_modules():
+        if isinstance(weight := getattr(module, "weight", None), nn.Parameter):
+            owners.setdefault(weight, []).append(name)
+    return {
+        name: f"{name!r} and {next(each for each in names if each != name)!r} are tied: they share one weight"
+        for names in owners.values()
+        if len(names) > 1
+        for name in names
+    }
 
 
 def _one_to_one(

@@ -299,7 +299,7 @@ def evaluate(model: nn.Module, split: Examples, *, batch_size: int = 1000) -> Ev
 
     Raises `ValueError` if there are no examples, or NaN in them, or if a label has no output.
     """
-    labels = _require_some("split", split).labels
+    labels = _require_classes("split", _require_some("split", split).labels)
     outputs = logits(model, split.images, batch_size=batch_size)
     _require_outputs_for("split", labels, outputs)
     labels = labels.to(outputs.device)
@@ -335,6 +335,7 @@ def require_fitting(name: str, model: nn.Module, split: Examples) -> Examples:
     tensor([0, 1, 3])
     """
     _require_some(name, split)
+    _require_classes(name, split.labels)
     _require_outputs_for(name, split.labels, logits(model, split.images[:2]))
     return split
 
@@ -344,25 +345,47 @@ def _answers(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     problem: Exception | None = None
     try:
         outputs = model(images)
-        if not isinstance(outputs, torch.Tensor) or (outputs.ndim > 0 and len(outputs) == len(images)):
-            return outputs
     except Exception as error:  # it is the network's own code that runs
         problem = error
+    else:
+        if not isinstance(outputs, torch.Tensor):
+            raise TypeError(
+                f"the network answers with a {type(outputs).__name__}, and the tools take one tensor; {WRAP}"
+            )
+        if outputs.ndim > 0 and len(outputs) == len(images):
+            return outputs
     wanted = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    if images.dtype != wanted and not (problem is None or isinstance(problem, IndexError)):
+    embeds = any(isinstance(module, nn.Embedding) for module in model.modules())
+    takes = getattr(model, "dtype", torch.int64 if embeds else wanted)  # a file of ONNX says what it takes
+    if images.dtype not in (wanted, takes) and not (problem is None or isinstance(problem, IndexError)):
         raise TypeError(
-            f"images are {images.dtype}, and the weights of the network {wanted}: write images.to({wanted}); "
+            f"images are {images.dtype}, and the weights of the network {wanted}: write images.to({takes}); "
             f"only an embedding takes integers, and it takes them as int64 ({problem})"
         ) from problem
     if images.ndim == 3:
         raise ValueError(
             f"the network does not take examples of shape {tuple(images.shape[1:])}; if they are gray images, they "
             "need a channel: images.unsqueeze(1), of shape (N, 1, height, width); if they are signals, a Conv1d takes "
-            "(N, channels, length): images.transpose(1, 2)"
+            f"(N, channels, length): images.transpose(1, 2){f' ({problem})' if problem else ''}"
+        ) from problem
+    examples = f"examples of shape {tuple(images.shape[1:])} and {images.dtype}"
+    if type(problem) is TypeError:  # as where it wants a second input, or a key of a dict
+        raise TypeError(f"the network cannot be called with one tensor, of {examples}: {problem}; {WRAP}") from problem
+    if type(problem) is RuntimeError:  # PyTorch's, whose shapes are those in the middle of the network
+        raise RuntimeError(f"the network does not take {examples}: {problem}") from problem
+    if type(problem) is IndexError:  # a token without a row in the embedding, or a key of a dict
+        span = f"from {images.min().item():g} to {images.max().item():g}"
+        raise IndexError(
+            f"the network does not take {examples}, {span}: {problem}; an embedding needs a row for each token; if the "
+            f"network wants a dict, {WRAP}"
         ) from problem
     if problem is not None:
         raise problem
     return outputs
+
+
+WRAP = "wrap it in a module whose forward takes one tensor and returns the tensor of the answers"
+"""The way out for a network with several inputs or outputs."""
 
 
 # --- shifts and the learning rate -------------------------------------------------------------------------------------
@@ -462,19 +485,42 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _require_some(name: str, split: Examples) -> Examples:
-    if len(require_examples(name, split).labels) == 0 or len(split.labels) != len(split.images):
+    images = require_examples(name, split).images
+    if not isinstance(images, torch.Tensor):
+        require_inputs(f"{name}.images", images)  # refuses it, and not its length
+    if len(split.labels) == 0 or len(split.labels) != len(split.images):
         counts = f"{len(split.images)} images and {len(split.labels)} labels"
         raise ValueError(f"a split needs as many images as labels, one or more; {name} has {counts}")
-    require_inputs(f"{name}.images", split.images)
+    if images.is_floating_point() and not (finite := images.isfinite()).all():
+        examples = (~finite.flatten(1).all(dim=1)).nonzero().flatten().tolist() if images.ndim > 1 else []
+        where = f" in {len(examples)} examples, the first number {examples[0]}" if examples else ""
+        raise ValueError(
+            f"{name}.images holds {int((~finite).sum())} NaN or infinite values of {images.numel()}{where}; "
+            "fill them in, or leave these examples out of images and labels"
+        )
+    require_inputs(f"{name}.images", images)
     labels = split.labels
     if not (labels.dtype == torch.int64 or (labels.is_floating_point() and labels.ndim > 1)):  # or a teacher's answers
         raise TypeError(f"{name}.labels must be int64, got {labels.dtype}; convert them with .long()")
     return split
 
 
+def _require_classes(name: str, labels: torch.Tensor) -> torch.Tensor:
+    if labels.is_floating_point():
+        raise TypeError(
+            f"{name}.labels must be int64, got {labels.dtype} of shape {tuple(labels.shape)}; if they have a one for "
+            "each class, write labels.argmax(dim=1)"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        raise ValueError(f"{name}.labels are of shape {tuple(labels.shape)}; write labels.squeeze(1), of shape (N,)")
+    return labels
+
+
 def _require_outputs_for(name: str, labels: torch.Tensor, outputs: torch.Tensor) -> None:
-    if labels.is_floating_point() or outputs.ndim < 2:
+    if labels.is_floating_point():
         return
+    if outputs.ndim < 2:
+        raise ValueError("the network answers with one number for each example; give it an output for each class")
     low, high, count = int(labels.min()), int(labels.max()), outputs.shape[1]
     if low < 0 or high >= count:
         remedy = "subtract the lowest: labels - labels.min()" if high - low < count else "give it an output for each"

@@ -249,6 +249,13 @@ def test_a_copy_is_no_notebook_of_the_course(folder):
         notebook_runner.find_notebooks(["01_good-Copy1"])
 
 
+def test_a_project_is_told_how_it_is_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebook_runner, "ROOT", tmp_path)
+    (tmp_path / "projects" / "bird_calls").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"'bird_calls' is a project, .* nbconvert .*bird_calls.bird_calls.ipynb"):
+        notebook_runner.find_notebooks(["bird_calls"])
+
+
 def test_a_console_without_unicode_shows_the_report(tmp_path):
     results = tmp_path / "results"
     results.mkdir()

@@ -10,7 +10,7 @@ from utils import claims
 from utils.__main__ import main
 from utils.budget import Budget
 from utils.course import projects
-from utils.course.project_report import report_page, write_project_report
+from utils.course.project_report import cannot_fail, report_page, write_project_report
 from utils.course.projects import ProjectError, find_project, start_project
 from utils.files import RESULTS_VARIABLE, ROOT, results_folder
 from utils.predictions import predict
@@ -219,13 +219,38 @@ def test_the_page_shows_claims_controls_the_frontier_and_the_decision(template, 
         "<td>control of narrowed &lt;i&gt;</td><td>20 % ± 2.5</td>",
         "<td>breaks it: 90,000 B, 60,000 allowed</td>",
         '<span class="missing">no guess</span>',
-        "On the frontier: narrowed &lt;i&gt;, dense.",
+        "On the frontier: narrowed &lt;i&gt;; dense.",
     ):
         assert shown in text, shown
     assert text.count("<svg") == 2  # bytes and microseconds
     assert text.index("narrowed &lt;i&gt;</td><td>candidate") < text.index("at random</td><td>control of")
     for part in text.split("<svg")[1:]:
         ElementTree.fromstring("<svg" + part[: part.index("</svg>")] + "</svg>")
+
+
+def test_claims_that_cannot_fail_stand_on_the_page(template, results, monkeypatch):
+    folder = start_project("surely").parent
+    a_run(folder, monkeypatch)
+    notebook = json.loads((folder / "surely.ipynb").read_text(encoding="utf-8"))
+    source = """
+claim("always", True, ratio=1.8)
+claim("itself", ratio <= ratio, ratio=ratio)
+claim("or else", ratio < 1 or True, ratio=ratio)
+claim("by name", holds=2 > 1, ratio=ratio)
+claim("measured", ratio > 1 and len(found) == 2, ratio=ratio)
+claim("a flag", decided, ratio=ratio)
+"""
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "id": "own"}
+    notebook["cells"] += [cell | {"source": source}, cell | {"source": "%time claim('magic', True, a=1)"}]
+    (folder / "surely.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    assert cannot_fail(folder / "surely.ipynb") == ["always", "itself", "or else", "by name"]
+    text = write_project_report("surely").read_text(encoding="utf-8")
+    assert "could not fail, whatever was measured: always; itself; or else; by name." in text
+    assert cannot_fail(folder / "none.ipynb") == []
+
+
+def test_the_templates_claims_can_fail():
+    assert cannot_fail(ROOT / "notebooks" / "22_your_own_network.ipynb") == []
 
 
 def test_a_project_that_was_never_run_or_stopped_early_says_so(template, results, monkeypatch, capsys):

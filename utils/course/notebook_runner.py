@@ -85,6 +85,11 @@ def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
         stem = Path(name).stem
         fitting = [path for path in numbered if path.stem == stem or path.stem[:2] == stem]
         if not fitting:
+            if (project := ROOT / "projects" / stem).is_dir():
+                raise ValueError(
+                    f"{stem!r} is a project, and no notebook of the course: run all its cells in JupyterLab, or: "
+                    f"jupyter nbconvert --to notebook --execute --inplace {project / stem}.ipynb"
+                )
             raise ValueError(f"no notebook is called {name!r}; there are {', '.join(p.stem for p in numbered)}")
         chosen += fitting
     return sorted(set(chosen))

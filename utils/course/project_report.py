@@ -3,8 +3,10 @@
 The page is one file that needs nothing else. All that came from the notebook is escaped.
 """
 
+import ast
 import html
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def write_project_report(project: str | Path) -> Path:
             f"JupyterLab, or: jupyter nbconvert --to notebook --execute --inplace {folder / card['name']}.ipynb"
         )
     path = folder / "build" / "report.html"
-    content = report_page(card["name"], rows).encode()
+    content = report_page(card["name"], rows, cannot_fail(folder / f"{card['name']}.ipynb")).encode()
     try:
         replace_file(path, content)
     except OSError as error:
@@ -67,6 +69,43 @@ def what_is_missing(project: str | Path) -> str:
     return _unfinished(_rows(*find_project(project)))
 
 
+def cannot_fail(notebook: Path) -> list[str]:
+    """Return the claims of a notebook whose condition no measurement can change: True, or a value beside itself.
+
+    What is not there, is no notebook, or does not parse has none.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    found = []
+    for source in sources:
+        try:
+            nodes = list(ast.walk(ast.parse(source)))
+        except SyntaxError:  # a line for the notebook alone, such as %time
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "claim":
+                given = dict(zip(("statement", "holds"), node.args, strict=False))
+                given |= {word.arg: word.value for word in node.keywords}
+                if "holds" in given and _constant(given["holds"]):
+                    statement = given.get("statement")
+                    said = isinstance(statement, ast.Constant)
+                    found.append(str(statement.value) if said else f"claim in {ast.unparse(node)[:60]!r}")
+    return found
+
+
+def _constant(condition: ast.expr) -> bool:
+    """Tell whether a condition reads nothing, has True as an alternative, or compares something with itself."""
+    if isinstance(condition, ast.BoolOp) and isinstance(condition.op, ast.Or):
+        return any(_constant(each) for each in condition.values)
+    if isinstance(condition, ast.Compare):
+        sides = {ast.dump(each) for each in (condition.left, *condition.comparators)}
+        return len(sides) == 1 or not any(isinstance(node, ast.Name) for node in ast.walk(condition))
+    return not any(isinstance(node, ast.Name) for node in ast.walk(condition))
+
+
 def _rows(folder: Path, card: Mapping[str, str]) -> list[dict]:
     return [row for row in read_results(folder / "build" / "results") if row["notebook"] == card["notebook"]]
 
@@ -79,8 +118,8 @@ def _unfinished(rows: Sequence[Row]) -> str:
     return f"The notebook did not run to its end: {', and '.join(ways)}." if ways else ""
 
 
-def report_page(name: str, rows: Sequence[Row]) -> str:
-    """Return the page about a project's rows as HTML.
+def report_page(name: str, rows: Sequence[Row], empty: Sequence[str] = ()) -> str:
+    """Return the page about a project's rows as HTML; `empty` are claims that could not fail.
 
     >>> claimed = {"kind": "claim", "statement": "it holds", "holds": True, "measured": {"ratio": 2.0}}
     >>> page = report_page("bird_calls", [claimed])
@@ -91,7 +130,7 @@ def report_page(name: str, rows: Sequence[Row]) -> str:
     unfinished = _unfinished(rows)
     parts = [f"<h1>{_text(name)}</h1>", _missing(unfinished) if unfinished else "", _decision(budget, candidates)]
     parts += [_chart(candidates, budget, by) for by in ("bytes", "latency_s")]
-    parts += [_candidates_table(rows, candidates, budget), _claims_table(rows), _predictions_table(rows)]
+    parts += [_candidates_table(rows, candidates, budget), _claims_table(rows, empty), _predictions_table(rows)]
     stamp = f"class            {machine_class()}\n{environment_stamp()}"
     parts += [f"<h2>Written on</h2><pre>{_text(stamp)}</pre>"]
     head = f'<meta charset="utf-8"><title>{_text(name)}</title><style>{_STYLE}</style>'
@@ -168,7 +207,7 @@ def _chart(candidates: Mapping[str, Candidate], budget: Budget | None, by: str) 
     best.sort(key=points.__getitem__)
     limit = None if budget is None else budget.bytes if by == "bytes" else budget.microseconds
     limit = limit and limit * (1e-3 if by == "bytes" else 1.0)
-    caption = f"{label} against errors. On the frontier: {', '.join(best)}. Hollow squares are controls."
+    caption = f"{label} against errors. On the frontier: {'; '.join(best)}. Hollow squares are controls."
     if limit:
         caption += " The dashed line is the budget."
     drawing = _drawn(points, candidates, best, label, limit)
@@ -257,7 +296,7 @@ def _time(seconds: float | None) -> str:
     return "not timed" if seconds is None else format_measured(seconds, "s")
 
 
-def _claims_table(rows: Sequence[Row]) -> str:
+def _claims_table(rows: Sequence[Row], empty: Sequence[str]) -> str:
     claims = [row for row in rows if row["kind"] == "claim"]
     if not claims:
         return f"<h2>Claims</h2>{_missing('Nothing was claimed.')}"
@@ -272,6 +311,8 @@ def _claims_table(rows: Sequence[Row]) -> str:
     with_control = sum(any(name.startswith(CONTROL) for name in row["measured"]) for row in claims)
     held = sum(row["holds"] for row in claims)
     said = f"<p>{held} of {len(claims)} hold; {with_control} of {len(claims)} have a control beside them.</p>"
+    if empty:
+        said += _missing(f"Of these could not fail, whatever was measured: {'; '.join(empty)}.")
     return "<h2>Claims</h2>" + said + _table("Claims", ("", "claim", "measured", "control"), lines)
 
 

@@ -108,7 +108,9 @@ def _opening(name: str) -> dict:
         "",
         "A project that began as a copy of the course's notebook 22. It runs as it stands. Change the five places that "
         "are marked ✎: the network, the data, the budget, the predictions, and what is done to the network. Then "
-        'come the claims: one that begins with "in this example" is about the course\'s network: change or delete it.',
+        'come the claims: one that begins with "in this example" is about the course\'s network: change or delete it. '
+        "A claim of your own that does not hold is a finding, too: write down what was found in its place, and why "
+        "(`null_result=`), and go on from its cell, or the report will have no decision.",
         "",
         f"What you claim and record stays in this folder. `python -m utils report --project {name}`, or this folder in "
         "place of the name, makes a page of it, `build/report.html`.",
