@@ -2,6 +2,12 @@
 
 IN_NOTEBOOK = [
     ("[256, 256])", "[128, 256])", "the sum over the global batch gives the gradient"),
+    # the unfinished batch is left in for both pairs
+    ("batches(count, drop_remainder=True)", "batches(count)", "an unfinished last batch makes the two differ"),
+    # both ways of dividing are that of the mean of all
+    ("[2 * replicas, 1 * replicas], [3, 3]", "[3, 3], [3, 3]", "the last step of fit is that of the mean"),
+    # fit leaves its last step out
+    ("*with_rest, batches(count))", "*with_rest, batches(count - 3))", "the last step of fit is that of the mean"),
     ("BatchNormalization(synchronized=True)", "BatchNormalization()", "with synchronized=True one step agrees"),
     # replicas that learn nothing after their first step
     (
