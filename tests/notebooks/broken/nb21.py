@@ -15,6 +15,24 @@ IN_NOTEBOOK = [
         "name: TextBatcher(network, slots=SLOTS, continuous=False)\n    for name",
         "the schedulers take as many steps",
     ),
+    # each text has its neighbour's place in the batch
+    (
+        "greedy_logits(prompts[group], model)",
+        "greedy_logits(prompts[group.flip(0)], model)",
+        "in batches of 2, 8 and 32 the",
+    ),
+    # the least likely character is compared
+    (
+        "same = alone_.argmax(dim=-1) == together.argmax(dim=-1)",
+        "same = alone_.argmax(dim=-1) == together.argmin(dim=-1)",
+        "a text changes at most where",
+    ),
+    # each table looks at the same character
+    (
+        "behind = texts.unfold(1, back, 1)[:, 16 - back : -1]",
+        "behind = texts.unfold(1, back, 1)[:, 15 - back : -2]",
+        "the more characters a table looks back",
+    ),
     # a loss that is there
     ("lost = nats_through(Int8Cache)", "lost = 0.01 + nats_through(Int8Cache)", "in int8 the cache is"),
     # the wrong rule is the right one
