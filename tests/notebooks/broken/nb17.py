@@ -43,6 +43,12 @@ IN_NOTEBOOK = [
         'logits_of(shipped["transformer"], text.test)',
         "on validation the transformer is over 0.02 nats ahead",
     ),
+    # the other way round
+    (
+        'of_each["transformer"] - of_each["LSTM"]',
+        'of_each["LSTM"] - of_each["transformer"]',
+        "on the last tenth the transformer is behind the LSTM",
+    ),
     # counting is judged by the character before
     ("p.log(), part[best_n - 1 :]", "p.log(), part[best_n - 2 : -1]", "on the last tenth the transformer's likeliest"),
     # whatever is likeliest counts as right
