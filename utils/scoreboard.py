@@ -5,15 +5,17 @@ A row is a record or a claim, as `utils.claims.read_results` gives it, with one 
 """
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, display
 from scipy import stats
 
-from utils.checkpoint_files import COMPRESSED, checkpoint_card
+from utils.checkpoint_files import CHECKPOINTS, COMPRESSED, checkpoint_card
 from utils.claims import DATA_SETS, MAIN_DATA_SET
 from utils.environment import progress_wanted
 from utils.input_validation import require_fraction, require_int, require_number
@@ -81,9 +83,11 @@ def label_of(row: Row) -> str:
     '03 LeNet5 3-12-64'
     >>> label_of({"notebook": "17_x", "technique": "language model", "model": "CharacterLSTM", "variant": "LSTM"})
     '17 CharacterLSTM'
+    >>> label_of({"notebook": "16_x", "technique": "tiny", "model": "TinyNet", "variant": "at most 5,000, seed 0"})
+    '16 TinyNet at most 5,000'
     """
     words = [row["notebook"][:2], row["model"]]
-    beginning = row["variant"].split(",")[0] or row["technique"]
+    beginning = row["variant"].split(", ")[0] or row["technique"]
     if beginning.lower() not in row["model"].lower():
         words.append(beginning)
     return " ".join(words)
@@ -191,18 +195,26 @@ def error_at_most(row: Row, *, among: int = 1) -> float:
 def validation_error(row: Row) -> float:
     """Return the share of the validation images that a row's shipped files classify wrongly, the mean over its seeds.
 
-    The cards of notebook 15's files say it. A row without such files has 1.0, which no limit allows.
+    The cards say it: of notebook 15's files, of notebook 16's ladder, and of the dense networks on MNIST. A row without
+    such files has 1.0, which no limit allows.
 
     >>> row = {"technique": "deep compression", "model": "LeNet5", "variant": "2-kB"}
     >>> round(validation_error(row), 4), validation_error({**row, "technique": "svd"})
     (0.0105, 1.0)
     """
-    if row["technique"] != "deep compression":
-        return 1.0
-    name = f"{row['model']}-{row['variant']}"
-    found = [path.stem for path in COMPRESSED.glob(f"{name}-seed*.json")]
-    cards = [checkpoint_card(each, folder=COMPRESSED) for each in found]
+    cards = [checkpoint_card(path.stem, folder=path.parent) for path in _cards_of(row)]
     return 1 - statistics.fmean(card["validation_accuracy"] for card in cards) if cards else 1.0
+
+
+def _cards_of(row: Row) -> list[Path]:
+    """Return the cards of the shipped files that a row is about, one for each seed."""
+    if data_set_of(row) != MAIN_DATA_SET:
+        return []
+    if row["technique"] == "deep compression":
+        return list(COMPRESSED.glob(f"{row['model']}-{row['variant']}-seed*.json"))
+    if row["technique"] == "tiny network" and (found := re.search(r"([\d,]+) parameters, seed (\d+)", row["variant"])):
+        return list((CHECKPOINTS / "ladder").glob(f"TinyNet-{found[1].replace(',', '')}-seed{found[2]}.json"))
+    return list(CHECKPOINTS.glob(f"{row['model']}.json")) if row["technique"] == "dense" else []
 
 
 def validation_error_at_most(row: Row) -> float:
