@@ -33,6 +33,12 @@ IN_NOTEBOOK = [
         'way: experiment.trained(way, rates["full"], SEED)',
         "full fine-tuning, LoRA and QLoRA, trained here once more",
     ),
+    # the lead the other way round
+    (
+        'of[size]["largest"] - of[size]["smallest"] for size',
+        'of[size]["smallest"] - of[size]["largest"] for size',
+        "the smallest directions end ahead of the largest",
+    ),
     # a start is compared with itself
     (
         'principal = five[["PiSSA", "PiSSA, scale 4"]].min(axis=1)',
