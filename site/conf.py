@@ -64,6 +64,6 @@ html_js_files = ["course.js"]
 html_math_renderer = "mathjax"  # leaves \(...\) in the page ...
 mathjax_path = "formulas.js"  # ... and this, in MathJax's place, lets KaTeX render it: both come with the site
 html_show_sphinx = False
-html_copy_source = True
+html_copy_source = False  # the notebooks are there to download; a second copy as text would be a quarter of the site
 
 html_theme_options = {"navigation_with_keys": True}

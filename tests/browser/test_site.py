@@ -464,4 +464,4 @@ def test_the_scoreboard_can_be_read_without_javascript(browser, address):
 
 
 def test_the_site_is_small():
-    assert sum(path.stat().st_size for path in PAGES.rglob("*") if path.is_file()) < 70 * MEGABYTE  # of 24 notebooks
+    assert sum(path.stat().st_size for path in PAGES.rglob("*") if path.is_file()) < 60 * MEGABYTE
