@@ -16,7 +16,7 @@ import copy
 import functools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -209,17 +209,10 @@ def chosen_rates(rows: list[dict], part_of_table: str = "rates") -> dict[str, fl
 
 def conditions(rows: list[dict]) -> Iterator[dict]:
     """Yield what is trained, in order; what follows rates needs their rows, which may be added while this yields."""
-    yield from _with_rates("rates", TRIED)
+    yield from rates_then_seeds(rows, TRIED, WAYS)
     best = chosen_rates(rows)
-    for seed in FEW_PAIRS:
-        for way in WAYS:
-            yield {"part": "seeds", "way": way, "rate": best[way], "seed": seed}
     for name in TEXTS:
-        yield from _with_rates(name, TRIED_ON_TEXTS)
-        of_text = chosen_rates(rows, name)
-        for seed in FEW_PAIRS:
-            for way in TRIED_ON_TEXTS:
-                yield {"part": name, "way": way, "rate": of_text[way], "seed": seed}
+        yield from rates_then_seeds(rows, TRIED_ON_TEXTS, TRIED_ON_TEXTS, parts=(name, name))
     for rank in OTHER_RANKS:
         for scale in SCALES:
             for seed in RANK_SEEDS:
@@ -229,11 +222,29 @@ def conditions(rows: list[dict]) -> Iterator[dict]:
             yield {"part": "seeds", "way": way, "rate": best[way], "seed": seed}
 
 
-def _with_rates(part_of_table: str, tried: dict[str, tuple[float, ...]]) -> Iterator[dict]:
+def rates_then_seeds(
+    rows: list[dict],
+    tried: Mapping[str, tuple[float, ...]],
+    ways: Iterable[str],
+    *,
+    parts: tuple[str, str] = ("rates", "seeds"),
+) -> Iterator[dict]:
+    """Yield what chooses a rate for each way, and then each way at its best rate with the first five seeds.
+
+    Args:
+        rows: of the table; those of the rates may be added while this yields.
+        tried: the rates of each way that has some of its own.
+        ways: what is trained with the seeds.
+        parts: of the table, for the rates and for the seeds.
+    """
     for way, rates in tried.items():
         for rate in rates:
             for seed in CHOOSING_SEEDS:
-                yield {"part": part_of_table, "way": way, "rate": rate, "seed": seed}
+                yield {"part": parts[0], "way": way, "rate": rate, "seed": seed}
+    best = chosen_rates(rows, parts[0])
+    for seed in FEW_PAIRS:
+        for way in ways:
+            yield {"part": parts[1], "way": way, "rate": best[way], "seed": seed}
 
 
 def measured(wanted: dict) -> dict:

@@ -60,14 +60,7 @@ HIGHER = 1e-2
 
 def conditions(rows: list[dict]) -> Iterator[dict]:
     """Yield what is trained, in order; the seeds need the rows of the rates, which may be added while this yields."""
-    for way, rates in TRIED.items():
-        for rate in rates:
-            for seed in CHOOSING_SEEDS:
-                yield {"part": "rates", "way": way, "rate": rate, "seed": seed}
-    best = experiment.chosen_rates(rows)
-    for seed in FEW_PAIRS:
-        for way in WAYS:
-            yield {"part": "seeds", "way": way, "rate": best[way], "seed": seed}
+    yield from experiment.rates_then_seeds(rows, TRIED, WAYS)
     for seed in FEW_PAIRS:
         for way, rate in EQUAL:
             yield {"part": "equal learning", "way": way, "rate": rate, "seed": seed}

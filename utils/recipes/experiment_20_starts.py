@@ -19,7 +19,7 @@ from utils import adapters
 from utils.adapters import LowRankAdapter, adapted
 from utils.experiment_files import complete_rows, digest_of
 from utils.recipes import experiment_20_adapters as experiment
-from utils.recipes.experiment_20_adapters import CHOOSING_SEEDS, FEW_PAIRS, RANK, in_blocks, network
+from utils.recipes.experiment_20_adapters import RANK, in_blocks, network
 
 NAME = "20_starts"
 
@@ -79,14 +79,7 @@ TRIED: dict[str, tuple[float, ...]] = {
 
 def conditions(rows: list[dict]) -> Iterator[dict]:
     """Yield what is trained, in order; the seeds need the rows of the rates, which may be added while this yields."""
-    for way, rates in TRIED.items():
-        for rate in rates:
-            for seed in CHOOSING_SEEDS:
-                yield {"part": "rates", "way": way, "rate": rate, "seed": seed}
-    best = experiment.chosen_rates(rows)
-    for seed in FEW_PAIRS:
-        for way in WAYS:
-            yield {"part": "seeds", "way": way, "rate": best[way], "seed": seed}
+    yield from experiment.rates_then_seeds(rows, TRIED, WAYS)
 
 
 def measured(wanted: dict) -> dict:
