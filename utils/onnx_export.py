@@ -296,6 +296,10 @@ def seconds_by_operation(path: str | Path, x: torch.Tensor, *, calls: int = 20) 
 # --- int8 in ONNX -----------------------------------------------------------------------------------------------------
 
 
+FORMATS = {"U8S8": ("QUInt8", "QInt8"), "U8U8": ("QUInt8", "QUInt8"), "S8S8": ("QInt8", "QInt8")}
+"""The formats that ONNX Runtime's kernels for processors read: the types of the activations and of the weights."""
+
+
 def quantize_onnx_static(
     source: str | Path,
     target: str | Path,
@@ -306,8 +310,9 @@ def quantize_onnx_static(
     method: str = "minmax",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     activation_bits: int = 8,
+    data_format: str = "U8S8",
 ) -> Path:
-    """Quantize an ONNX file to int8 with fixed ranges: unsigned activations, signed weights, QuantizeLinear pairs.
+    """Quantize an ONNX file to int8 with fixed ranges, as QuantizeLinear pairs.
 
     Args:
         source: a float32 file, as `export_onnx` writes it.
@@ -321,7 +326,11 @@ def quantize_onnx_static(
         ranges: lowest and highest value for some activations by name, instead of what `method` finds.
         activation_bits: 8, or 4 to see what a coarser grid costs; for 4 bits there are no integer kernels, so that the
             file is computed in float32 with rounding in between.
+        data_format: one of `FORMATS`, named as in ONNX Runtime's documentation: U8S8 has unsigned activations and
+            signed weights.
     """
+    if data_format not in FORMATS:
+        raise ValueError(f"data_format must be one of {', '.join(FORMATS)}, got {data_format!r}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if activation_bits not in (4, 8):
@@ -329,6 +338,9 @@ def quantize_onnx_static(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
+    activations, weights = FORMATS[data_format]
+    if activation_bits == 4:
+        activations = activations.replace("8", "4")
     reader = _Reader(OnnxModel(source), calibration_batches)
     with tempfile.TemporaryDirectory() as folder, quiet():
         preprocessed = _preprocessed(source, folder)
@@ -343,16 +355,12 @@ def quantize_onnx_static(
             reader,
             per_channel=per_channel,
             reduce_range=reduce_range,
-            activation_type=QuantType.QUInt8 if activation_bits == 8 else QuantType.QUInt4,
-            weight_type=QuantType.QInt8,
+            activation_type=getattr(QuantType, activations),
+            weight_type=getattr(QuantType, weights),
             calibrate_method=getattr(CalibrationMethod, METHODS[method]),
             extra_options={"TensorQuantOverrides": _overrides(ranges or {}) | _of_one_scale(graph_model)},
         )
     return Path(target)
-
-
-FORMATS = {"U8S8": ("QUInt8", "QInt8"), "U8U8": ("QUInt8", "QUInt8"), "S8S8": ("QInt8", "QInt8")}
-"""The formats that ONNX Runtime's kernels for processors read: the types of the activations and of the weights."""
 
 
 def quantize_onnx_in_format(
@@ -360,35 +368,9 @@ def quantize_onnx_in_format(
 ) -> Path:
     """Quantize an ONNX file to int8 with fixed ranges, all 8 bits and a scale for each channel, in a chosen format.
 
-    Apart from its format and its bits the file is that of `quantize_onnx_static`, with ranges by "minmax".
-
-    Args:
-        source: a float32 file, as `export_onnx` writes it.
-        target: where to write.
-        calibration_batches: inputs of the training split; they decide the ranges of the activations.
-        data_format: one of `FORMATS`, named as in ONNX Runtime's documentation: U8S8 has unsigned activations and
-            signed weights.
-
-    Raises:
-        ValueError: there is no such format.
+    It is `quantize_onnx_static` with all 8 bits of the weights, and ranges by "minmax".
     """
-    if data_format not in FORMATS:
-        raise ValueError(f"data_format must be one of {', '.join(FORMATS)}, got {data_format!r}")
-    from onnxruntime.quantization import QuantType, quantize_static
-
-    activations, weights = (getattr(QuantType, name) for name in FORMATS[data_format])
-    reader = _Reader(OnnxModel(source), calibration_batches)
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        quantize_static(
-            _preprocessed(source, folder),
-            Path(target),
-            reader,
-            per_channel=True,
-            reduce_range=False,
-            activation_type=activations,
-            weight_type=weights,
-        )
-    return Path(target)
+    return quantize_onnx_static(source, target, calibration_batches, reduce_range=False, data_format=data_format)
 
 
 def activation_ranges(

@@ -24,8 +24,8 @@ IN_LIBRARY = [
     # unsigned weights are made with 7 bits
     (
         "utils.onnx_export",
-        "            reduce_range=False,\n            activation_type=activations,",
-        "            reduce_range=True,\n            activation_type=activations,",
+        "calibration_batches, reduce_range=False, data_format=data_format",
+        "calibration_batches, reduce_range=True, data_format=data_format",
         "in U8U8 the weights' codes",
     ),
     # gamma and beta exchanged
